@@ -1,0 +1,83 @@
+"""Conditions on columns (`where`): checked against the schema, and as Polars expressions."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from aigc_pipeline.errors import InputError, did_you_mean
+from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
+from aigc_pipeline.spec import Between, Condition, Kind, Where
+
+
+def check_where(where: Where, schema: TableSchema, at: str = "where") -> None:
+    """Raise InputError for an unknown or generated column, or a value its type cannot take."""
+    for name, condition in where.items():
+        if name not in schema.names:
+            raise InputError(
+                f"{at}: there is no column {name!r} in {schema.name!r}; "
+                f"{did_you_mean(name, schema.names)}"
+            )
+        if schema[name].is_generated:
+            raise InputError(f"{at}.{name}: the column is generated afresh, so it takes no condition")
+        try:
+            condition_expr(schema[name], condition)
+        except InputError as error:
+            raise InputError(f"{at}.{name}: {error}") from error
+
+
+def condition_expr(column: ColumnSchema, condition: Condition) -> pl.Expr:
+    """Whether a row meets a condition on one column: a boolean expression, never null."""
+    value = canonical_expr(column)
+    if isinstance(condition, Between):
+        low, high = bounds(column, condition)
+        return value.is_between(low, high).fill_null(False)
+    wanted = condition if isinstance(condition, list) else [condition]
+    if not wanted:
+        raise InputError("an empty list is met by no row")
+    plain = [canonical_value(column, v) for v in wanted if v is not None]
+    inside = value.is_in(plain).fill_null(False) if plain else pl.lit(False)
+    return inside | value.is_null() if None in wanted else inside
+
+
+def bounds(column: ColumnSchema, between: Between) -> tuple[float, float]:
+    """Both ends of a range as canonical numbers, infinite where left out."""
+    if not column.is_numeric:
+        raise InputError(f"a range needs a number or date column, this one is {column.kind}")
+    low = float("-inf") if between.min is None else canonical_value(column, between.min)
+    high = float("inf") if between.max is None else canonical_value(column, between.max)
+    if low > high:
+        raise InputError(f"min {between.min!r} is above max {between.max!r}, so no row can meet it")
+    return low, high
+
+
+def canonical_value(column: ColumnSchema, value: Any) -> Any:
+    """A condition's value as `schema.canonical` would give it: a float, or text."""
+    if not column.is_numeric:
+        if isinstance(value, bool):
+            return str(value).lower()
+        if column.dtype.startswith("Float") and isinstance(value, int):
+            return str(float(value))
+        return str(value)
+    try:
+        if column.kind != Kind.DATETIME:
+            return float(value)
+        return _seconds(value, column.format)
+    except (TypeError, ValueError):
+        remedy = "a date such as 2018-03-31" if column.kind == Kind.DATETIME else "a number"
+        raise InputError(f"{value!r} does not fit a {column.kind} column; write {remedy}") from None
+
+
+def _seconds(value: Any, format: str | None) -> float:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            if format is None:
+                raise
+            value = datetime.strptime(value, format)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    return (value.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()

@@ -1,0 +1,230 @@
+"""The default family: a discretised autoregressive network over a table's tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aigc_pipeline.errors import ArtefactError
+from aigc_pipeline.features import TableCodec
+from aigc_pipeline.generators.base import Draw, Generator
+from aigc_pipeline.generators.network import AutoregressiveNet, ColumnLayout
+from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
+
+FORMAT = 1
+EMBED = 16
+# By quality: passes over the data, floating-point operations at most, seconds at most. The first
+# two fix the work, so that a run can be repeated; the last is a safety net for slow machines.
+QUALITY = {
+    "draft": (4, 0.5e12, 60.0),
+    "standard": (10, 3e12, 120.0),
+    "high": (20, 20e12, 900.0),
+}
+
+
+class Autoregressive(Generator):
+    """p(row) as a product of softmaxes, one a column, all trained in one pass.
+
+    Fidelity comes from the pieces around the network (see `features`): tokens for frequent values,
+    inputs on the empirical CDF, targets softened over neighbouring bins, heads that start at the
+    marginal, averaged weights, and stopping on held-out likelihood.
+    """
+
+    family = "autoregressive"
+
+    def __init__(self, net: AutoregressiveNet | None = None) -> None:
+        self._net = net
+
+    @property
+    def net(self) -> AutoregressiveNet:
+        """The fitted network."""
+        if self._net is None:
+            raise ValueError("this generator is not fitted yet: call fit or load first")
+        return self._net
+
+    def fit(
+        self,
+        codec: TableCodec,
+        tokens: np.ndarray,
+        *,
+        context: np.ndarray | None = None,
+        quality: str = "standard",
+        time_limit: float | None = None,
+        seed: int = 0,
+        compute: Compute | None = None,
+        progress: Progress = silent,
+    ) -> History:
+        rng = np.random.default_rng([seed, 1])
+        order = rng.permutation(len(tokens))
+        held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
+        torch.manual_seed(seed)
+        net = AutoregressiveNet(
+            _layouts(codec),
+            width=_width(len(codec.codecs), quality),
+            embed=EMBED,
+            context=0 if context is None else context.shape[1],
+        )
+        effort = plan_effort(net.flops_per_row(), len(tokens) - held_out, quality, time_limit)
+        rows = torch.from_numpy(tokens[order].astype(np.int64))
+        contexts = None if context is None else torch.from_numpy(context[order])
+        history = train(
+            net,
+            _Likelihood(codec),
+            rows[held_out:],
+            rows[:held_out],
+            effort,
+            context=None if contexts is None else contexts[held_out:],
+            held_out_context=None if contexts is None else contexts[:held_out],
+            seed=seed,
+            compute=compute,
+            progress=progress,
+        )
+        self._net = net.eval()
+        return history
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        rows: int,
+        *,
+        seed: list[int],
+        allowed: dict[int, np.ndarray] | None = None,
+        context: np.ndarray | None = None,
+    ) -> Draw:
+        net, count = self.net, len(self.net.columns)
+        # One uniform number a cell, drawn up front: the same rows whatever the thread count.
+        uniform = torch.from_numpy(np.random.default_rng(seed).random((rows, count), np.float32))
+        inputs = torch.zeros(rows, net.context + count * net.embed)
+        if context is not None:
+            inputs[:, : net.context] = torch.from_numpy(context)
+        tokens = torch.zeros(rows, count, dtype=torch.int64)
+        weight = torch.ones(rows, dtype=torch.float64)
+        for j, column in enumerate(net.columns):
+            known = net.context + j * net.embed
+            share = torch.softmax(column(inputs[:, :known]), 1)
+            if allowed is not None and j in allowed:
+                share = share * torch.from_numpy(allowed[j])
+            total = share.cumsum(1)
+            mass = total[:, -1:]
+            drawn = torch.searchsorted(total, uniform[:, j : j + 1] * mass, right=True)
+            drawn = drawn.clamp_(max=share.shape[1] - 1).squeeze(1)
+            if allowed is not None and j in allowed:
+                weight *= mass.squeeze(1).clamp(max=1.0)
+                # Rounding may step onto a forbidden token next to the end; it has no mass.
+                weight *= share.gather(1, drawn[:, None]).squeeze(1) > 0
+            tokens[:, j] = drawn
+            inputs[:, known : known + net.embed] = F.embedding(drawn, column.embedding())
+        return Draw(tokens.numpy().astype(np.int32), weight.numpy())
+
+    @torch.inference_mode()
+    def log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
+        found = []
+        for start in range(0, len(tokens), 8192):
+            rows = torch.from_numpy(tokens[start : start + 8192].astype(np.int64))
+            part = None if context is None else torch.from_numpy(context[start : start + 8192])
+            found.append(-_row_loss(self.net(rows, part), rows).double().numpy())
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def save(self, folder: Path) -> None:
+        net = self.net
+        width = net.columns[0].bias.shape[0]
+        state = {name: value.contiguous() for name, value in net.state_dict().items()}
+        save_file(state, folder / "weights.safetensors")
+        settings = {
+            "format": FORMAT,
+            "family": self.family,
+            "sizes": [c.head.out_features for c in net.columns],
+            "width": width,
+            "embed": net.embed,
+            "context": net.context,
+        }
+        (folder / "model.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, codec: TableCodec) -> Autoregressive:
+        try:
+            settings = json.loads((folder / "model.json").read_bytes())
+            if settings.get("format") != FORMAT or settings.get("family") != cls.family:
+                raise ArtefactError(
+                    f"{folder}: a {settings.get('family')} model in format "
+                    f"{settings.get('format')}, this version reads {cls.family} in format "
+                    f"{FORMAT}; fit it again"
+                )
+            if settings["sizes"] != codec.sizes:
+                raise ArtefactError(f"{folder}: the model does not belong to its codecs; fit again")
+            net = AutoregressiveNet(
+                _layouts(codec),
+                width=settings["width"],
+                embed=settings["embed"],
+                context=settings["context"],
+            )
+            net.load_state_dict(load_file(folder / "weights.safetensors"))
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ArtefactError(f"{folder}: the model cannot be read ({error}); fit it again") from error
+        return cls(net.eval())
+
+
+class _Likelihood:
+    """Mean negative log-likelihood in nats; in training against softened targets."""
+
+    def __init__(self, codec: TableCodec) -> None:
+        smoothing = [c.smoothing() for c in codec.codecs]
+        self.targets = [None if s is None else torch.from_numpy(s) for s in smoothing]
+
+    def __call__(self, model: nn.Module, rows: Tensor, context: Tensor | None) -> Tensor:
+        if not model.training:
+            parts = [
+                _row_loss(model(part, None if context is None else context[i : i + 8192]), part)
+                for i, part in zip(
+                    range(0, len(rows), 8192), rows.split(8192), strict=True
+                )
+            ]
+            return torch.cat(parts).mean()
+        self.targets = [None if t is None else t.to(rows.device) for t in self.targets]
+        total = rows.new_zeros((), dtype=torch.float32)
+        for j, logits in enumerate(model(rows, context)):
+            target = self.targets[j]
+            if target is None:
+                total = total + F.cross_entropy(logits, rows[:, j])
+            else:
+                logs = F.log_softmax(logits, 1)
+                total = total - (F.embedding(rows[:, j], target) * logs).sum(1).mean()
+        return total
+
+
+def _row_loss(logits: list[Tensor], rows: Tensor) -> Tensor:
+    """Negative log-likelihood of each row, [rows]."""
+    losses = [F.cross_entropy(z, rows[:, j], reduction="none") for j, z in enumerate(logits)]
+    return torch.stack(losses).sum(0)
+
+
+def plan_effort(
+    flops_per_row: float, rows: int, quality: str, time_limit: float | None = None
+) -> Effort:
+    """Steps, batch and learning rate for a quality. A shorter time limit shrinks the budget too."""
+    epochs, operations, limit = QUALITY[quality]
+    if time_limit is not None:
+        operations *= min(time_limit / limit, 1.0)
+        limit = time_limit
+    batch = int(np.clip(2 ** round(np.log2(max(rows, 1) / 60)), 32, 512))
+    passes = max(epochs * rows / batch, 300 if quality != "draft" else 150)
+    steps = int(np.clip(operations / (flops_per_row * batch), 50, passes))
+    rate = 3e-3 * float(np.clip((batch / 128) ** -0.5, 0.5, 1.0))
+    return Effort(steps=steps, batch=batch, learning_rate=rate, time_limit=limit)
+
+
+def _width(columns: int, quality: str) -> int:
+    """Hidden units a column: fewer where there are many columns, to keep the cost in bounds."""
+    width = int(np.clip(round(3200 / columns / 32) * 32, 64, 128))
+    return {"draft": max(width // 2, 48), "standard": width, "high": width * 2}[quality]
+
+
+def _layouts(codec: TableCodec) -> list[ColumnLayout]:
+    return [ColumnLayout(c.size, c.marginal, c.basis()) for c in codec.codecs]

@@ -1,0 +1,101 @@
+"""The autoregressive network: p(row | context) = prod_j p(x_j | x_<j, context).
+
+Every column reads the embeddings of the columns before it (and the context) through a linear
+layer, a residual block and a softmax head of its own. All columns train in one pass over the same
+embeddings, as in MADE (Germain et al. 2015) and TabularARGN (Tiwald et al. 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """What the network must know of a column: its tokens, their marginal, how alike they are.
+
+    marginal: float [size]; basis: float32 [size, features], or None for a free embedding.
+    """
+
+    size: int
+    marginal: np.ndarray
+    basis: np.ndarray | None = None
+
+
+class ColumnNet(nn.Module):
+    """One column: embeddings of its tokens, and their logits given what came before.
+
+    fan_in: features that come before, i.e. earlier columns' embeddings and the context.
+    """
+
+    basis: Tensor | None
+
+    def __init__(self, layout: ColumnLayout, fan_in: int, width: int, embed: int) -> None:
+        super().__init__()
+        # Numbers share features (their place on the CDF) instead of a free vector a bin, which
+        # would overfit; a category's tokens have nothing to share.
+        features = layout.size if layout.basis is None else layout.basis.shape[1]
+        self.table = nn.Parameter(torch.randn(features, embed) * embed**-0.5)
+        basis = None if layout.basis is None else torch.from_numpy(layout.basis)
+        self.register_buffer("basis", basis, persistent=False)
+        self.weight = nn.Parameter(torch.randn(width, fan_in) * max(fan_in, 1) ** -0.5)
+        self.bias = nn.Parameter(torch.randn(width) * 0.5)
+        self.scale_norm = nn.Parameter(torch.ones(width))
+        self.block_in = nn.Linear(width, width)
+        self.block_out = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.block_out.weight)
+        self.head = nn.Linear(width, layout.size)
+        nn.init.zeros_(self.head.weight)  # so training starts at the log of the marginal
+        with torch.no_grad():
+            self.head.bias.copy_(torch.from_numpy(np.log(np.maximum(layout.marginal, 1e-8))))
+
+    def embedding(self) -> Tensor:
+        """Embedding of every token, [size, embed]."""
+        return self.table if self.basis is None else self.basis @ self.table
+
+    def forward(self, before: Tensor) -> Tensor:
+        """Logits [batch, size] from what came before, [batch, fan_in]."""
+        units = F.silu(F.linear(before, self.weight, self.bias))
+        normed = F.rms_norm(units, units.shape[-1:], self.scale_norm)
+        units = units + self.block_out(F.silu(self.block_in(normed)))
+        return self.head(F.rms_norm(units, units.shape[-1:]))
+
+
+class AutoregressiveNet(nn.Module):
+    """All columns of a table, tokens in, logits out.
+
+    width: hidden units a column; embed: embedding size a column; context: number of features of
+    the optional context tensor [batch, context] (a condition, a parent's row, earlier rows).
+    """
+
+    def __init__(
+        self, layouts: Sequence[ColumnLayout], *, width: int, embed: int, context: int = 0
+    ) -> None:
+        super().__init__()
+        self.embed, self.context = embed, context
+        self.columns = nn.ModuleList(
+            ColumnNet(layout, context + j * embed, width, embed) for j, layout in enumerate(layouts)
+        )
+
+    def forward(self, tokens: Tensor, context: Tensor | None = None) -> list[Tensor]:
+        """Logits of every column given the true ones before it: a list of [batch, size].
+
+        tokens: int64 [batch, columns].
+        """
+        parts = [] if context is None else [context]
+        parts += [F.embedding(tokens[:, j], c.embedding()) for j, c in enumerate(self.columns)]
+        inputs = torch.cat(parts, 1)
+        return [
+            column(inputs[:, : self.context + j * self.embed])
+            for j, column in enumerate(self.columns)
+        ]
+
+    def flops_per_row(self) -> float:
+        """Floating-point operations of one training step a row: forward, and twice that back."""
+        return 6.0 * sum(p.numel() for p in self.parameters())

@@ -1,0 +1,130 @@
+"""Evaluation and release: scores, gates, and the way into the warehouse."""
+
+from __future__ import annotations
+
+import zlib
+
+from aigc_pipeline.errors import ArtefactError
+from aigc_pipeline.evaluation import check_gates, render_report
+from aigc_pipeline.evaluation import evaluate as evaluate_table
+from aigc_pipeline.generators.training import Progress, silent
+from aigc_pipeline.lake import Lake, Version
+from aigc_pipeline.parquet import read_parquet
+from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.stages.learn import BASELINE, read_rows
+from aigc_pipeline.stages.prepare import read_schema
+from aigc_pipeline.stages.result import StageResult, check
+from aigc_pipeline.warehouse import create_release, publish, query
+
+
+def evaluate(
+    lake: Lake, spec: DatasetSpec, *, seed: int | None = None, progress: Progress | None = None
+) -> StageResult:
+    """Score the synthetic tables against training and holdout rows, and judge the gates.
+
+    A missed gate is the failed check `gates`; the evidence is written all the same.
+    """
+    synthetic = lake.current(spec.name, "synthetic")
+    model = _input(lake, synthetic, "model")
+    validated = _input(lake, _input(lake, model, "features"), "validated")
+    seed = spec.synthesis.seed if seed is None else seed
+    tell = progress or silent
+    evaluations = {}
+    for name, table in spec.tables.items():
+        evaluations[name] = evaluate_table(
+            read_parquet(validated.file(f"{name}/train.parquet")),
+            read_parquet(validated.file(f"{name}/holdout.parquet")),
+            read_rows(synthetic, BASELINE, name),
+            read_schema(validated, name),
+            target=table.target,
+            min_subjects=spec.privacy.min_subjects,
+            seed=(seed + zlib.crc32(name.encode())) % 2**32,
+            progress=lambda message, name=name: tell(f"{name}, {message}", None),
+        )
+    gates = check_gates(evaluations, spec.gates)
+    inputs = {"validated": validated, "model": model, "synthetic": synthetic}
+    with lake.writing(spec.name, "evaluation", inputs=inputs, spec_sha256=spec.sha256()) as draft:
+        draft.write_json(
+            "scores.json",
+            {
+                "evaluations": {n: e.model_dump(mode="json") for n, e in evaluations.items()},
+                "gates": [gate.model_dump(mode="json") for gate in gates],
+            },
+        )
+        report = render_report(spec, evaluations, gates, _facts(spec, synthetic, model))
+        (draft.path / "report.html").write_text(report, encoding="utf-8")
+    assert draft.version is not None
+    missed = [f"{gate.table}: {gate.message}" for gate in gates if not gate.passed]
+    message = "; ".join(missed) or f"{len(gates)} gates passed"
+    scores = {
+        name: {key: score.value for key, score in e.scores.items() if score.value is not None}
+        for name, e in evaluations.items()
+    }
+    return StageResult(
+        draft.version,
+        {"scores": scores, "report": draft.version.path / "report.html"},
+        [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
+    )
+
+
+def _input(lake: Lake, version: Version, stage: str) -> Version:
+    """The very version another one was made from."""
+    given = version.manifest["inputs"][stage]
+    found = lake.version(version.dataset, stage, given["version"])
+    if found.sha256 != given["sha256"]:
+        raise ArtefactError(f"{found.path}: changed since {version.stage} {version.id} was made")
+    return found
+
+
+def _facts(spec: DatasetSpec, synthetic: Version, model: Version) -> dict[str, str]:
+    """Provenance lines for the report."""
+    return {
+        "Dataset": spec.name,
+        "Synthetic version": synthetic.id,
+        "Made at": synthetic.manifest["created_at"],
+        "Seed": str(synthetic.meta["seed"]),
+        "Model": f"{spec.generator.family}, quality {model.meta['quality']}, {model.id}",
+        "Protected values": f"fewer than {spec.privacy.min_subjects} subjects",
+        "Code version": synthetic.manifest["code_version"],
+    }
+
+
+def release(lake: Lake, spec: DatasetSpec) -> StageResult:
+    """Approve the judged rows and rebuild the warehouse around them.
+
+    Raises GateRefused or ArtefactError, before anything is written, when a gate is missed or what
+    would be released is not, byte for byte, what was judged.
+    """
+    synthetic = lake.current(spec.name, "synthetic")
+    evaluation = lake.current(spec.name, "evaluation")
+    validated = _input(lake, evaluation, "validated")
+    schemas = {name: read_schema(validated, name) for name in spec.tables}
+    before = lake.find_current(spec.name, "release")
+    approved = create_release(
+        lake, spec, synthetic=synthetic, evaluation=evaluation, schemas=schemas
+    )
+    try:
+        warehouse = publish(lake)
+    except BaseException:
+        if before is not None:  # what readers see and what is in force stay the same
+            lake.point(before)
+        raise
+    rows = {}
+    for name in spec.tables:
+        counted = query(lake, f'SELECT count(*) FROM {_quote(spec.name)}.{_quote(name)}')
+        rows[name] = int(counted.frame.item())
+    expected = synthetic.meta["rows"][BASELINE]
+    answers = check(
+        "release",
+        "warehouse_answers",
+        rows == expected,
+        f"{sum(rows.values()):,} rows answer in schema {spec.name!r}"
+        if rows == expected
+        else f"the warehouse has {rows} rows, the release {expected}",
+    )
+    metadata = {"rows": rows, "schema": schemas, "warehouse": warehouse, "release": approved.id}
+    return StageResult(approved, metadata, [answers])
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,224 @@
+"""Raw, validated, features: from a source to tokens a model can learn."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from aigc_pipeline.errors import InputError, did_you_mean
+from aigc_pipeline.features import TableCodec
+from aigc_pipeline.features.conditions import check_where
+from aigc_pipeline.lake import Lake, Version
+from aigc_pipeline.parquet import read_parquet, write_parquet
+from aigc_pipeline.schema import TableSchema
+from aigc_pipeline.sources import (
+    apply_derive,
+    content_hash,
+    derive_agreement,
+    infer_schema,
+    read_table,
+)
+from aigc_pipeline.spec import DatasetSpec, Severity, TableSpec
+from aigc_pipeline.stages.result import StageResult, check
+from aigc_pipeline.tabular import fit_codec
+from aigc_pipeline.validation import ValidationReport
+from aigc_pipeline.validation import validate as validate_table
+
+
+def ingest(lake: Lake, spec: DatasetSpec, base_dir: Path) -> StageResult:
+    """Read every table of a dataset from its source into the lake, unchanged but for clean types.
+
+    Relative paths in the dataset file start at `base_dir`. Raises InputError for an unreadable or
+    unusable source; nothing is written then.
+    """
+    frames = {
+        name: read_table(table.source, base_dir, name=name) for name, table in spec.tables.items()
+    }
+    columns = {
+        name: {c: str(dtype) for c, dtype in df.schema.items()} for name, df in frames.items()
+    }
+    before = lake.find_current(spec.name, "raw")
+    changes = [] if before is None else schema_changes(before.meta["columns"], columns)
+    with lake.writing(spec.name, "raw", spec_sha256=spec.sha256()) as draft:
+        for name, df in frames.items():
+            write_parquet(df, draft.path / f"{name}.parquet")
+        draft.meta.update(
+            columns=columns,
+            rows={name: len(df) for name, df in frames.items()},
+            source_sha256={n: content_hash(t.source, base_dir) for n, t in spec.tables.items()},
+        )
+    unchanged = check(
+        "raw",
+        "schema_unchanged",
+        not changes,
+        "; ".join(changes) or "the same columns and types as in the last run",
+    )
+    rows = {name: len(df) for name, df in frames.items()}
+    counts = {name: df.width for name, df in frames.items()}
+    return StageResult(draft.version, {"rows": rows, "columns": counts}, [unchanged])
+
+
+def schema_changes(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
+    """What differs between two schemas (table -> column -> dtype), in words."""
+    changes = [f"table {name!r} is new" for name in now if name not in before]
+    changes += [f"table {name!r} is gone" for name in before if name not in now]
+    for name in now.keys() & before.keys():
+        old, new = before[name], now[name]
+        changes += [f"{name}: column {c!r} was added" for c in new if c not in old]
+        changes += [f"{name}: column {c!r} is gone" for c in old if c not in new]
+        changes += [
+            f"{name}: column {c!r} changed from {old[c]} to {new[c]}"
+            for c in new
+            if c in old and old[c] != new[c]
+        ]
+    return sorted(changes)
+
+
+def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
+    """Hold the raw tables to their contract, add derived columns, and set the holdout aside.
+
+    A failed critical rule is returned as the failed check `contract` and nothing is written.
+    """
+    raw = lake.current(spec.name, "raw")
+    frames, schemas = {}, {}
+    for name, table in spec.tables.items():
+        df = read_parquet(raw.file(f"{name}.parquet"))
+        schemas[name] = infer_schema(df, name, table)
+        frames[name] = df
+    check_scenarios(spec, schemas)
+    reports: dict[str, ValidationReport] = {}
+    disagreements = []
+    for name, table in spec.tables.items():
+        for column, (same, of) in derive_agreement(frames[name], table).items():
+            if same < of:
+                disagreements.append(f"{name}.{column} as derived differs in {of - same} of {of} rows")
+        frames[name] = apply_derive(frames[name], table)
+        reports[name] = validate_table(frames[name], schemas[name], table.expect, table=name)
+    checks = [
+        _contract(reports, Severity.CRITICAL),
+        _contract(reports, Severity.WARNING),
+        check(
+            "validated",
+            "derived_columns_agree",
+            not disagreements,
+            "; ".join(disagreements) or "derived columns agree with the source",
+        ),
+    ]
+    rows = {name: len(df) for name, df in frames.items()}
+    metadata = {
+        "rows": rows,
+        "schema": schemas,
+        "rules": {name: len(report.results) for name, report in reports.items()},
+        "holdout_rows": {},
+    }
+    if not checks[0].passed:
+        return StageResult(None, metadata, checks)
+    with lake.writing(
+        spec.name, "validated", inputs={"raw": raw}, spec_sha256=spec.sha256()
+    ) as draft:
+        for name, df in frames.items():
+            train, holdout = split_holdout(df, spec, name)
+            metadata["holdout_rows"][name] = len(holdout)
+            write_parquet(train, draft.path / name / "train.parquet")
+            write_parquet(holdout, draft.path / name / "holdout.parquet")
+            draft.write_json(f"{name}/schema.json", schemas[name].model_dump(mode="json"))
+            draft.write_json(f"{name}/validation.json", reports[name].model_dump(mode="json"))
+        draft.meta["rows"] = rows
+    return StageResult(draft.version, metadata, checks)
+
+
+def check_scenarios(spec: DatasetSpec, schemas: dict[str, TableSchema]) -> None:
+    """Raise InputError for a scenario whose conditions fit no table, and for an unknown subject."""
+    known = [c for schema in schemas.values() for c in schema.names]
+    for scenario, what_if in spec.synthesis.scenarios.items():
+        at = f"synthesis.scenarios.{scenario}.where"
+        fitting = scenario_tables(what_if.where, schemas)
+        if not fitting:
+            unknown = next((c for c in what_if.where if c not in known), None)
+            if unknown is None:
+                raise InputError(f"{at}: no single table has all of {', '.join(what_if.where)}")
+            raise InputError(f"{at}: unknown column {unknown!r}; {did_you_mean(unknown, known)}")
+        for name in fitting:
+            check_where(what_if.where, schemas[name], at)
+    if spec.privacy.subject is not None and spec.privacy.subject not in known:
+        subject = spec.privacy.subject
+        raise InputError(f"privacy.subject: unknown column {subject!r}; {did_you_mean(subject, known)}")
+
+
+def scenario_tables(where: dict, schemas: dict[str, TableSchema]) -> list[str]:
+    """Tables that have all the columns a scenario's conditions name."""
+    return [name for name, schema in schemas.items() if set(where) <= set(schema.names)]
+
+
+def split_holdout(df: pl.DataFrame, spec: DatasetSpec, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Training and holdout rows, at random; all rows of a subject go to the same side."""
+    rng = np.random.default_rng([spec.synthesis.seed, zlib.crc32(name.encode())])
+    subject = spec.privacy.subject
+    if subject is not None and subject in df.columns:
+        codes = df[subject].rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        chosen = rng.random(int(codes.max()) + 1) < spec.evaluation.holdout
+        held = chosen[codes]
+    else:
+        held = np.zeros(len(df), dtype=bool)
+        held[rng.permutation(len(df))[: round(len(df) * spec.evaluation.holdout)]] = True
+    if held.all() or not held.any():
+        raise InputError(
+            f"{name}: {len(df)} rows of too few subjects to hold some back for judging; "
+            "bring more rows or lower evaluation.holdout"
+        )
+    mask = pl.Series(held)
+    return df.filter(~mask), df.filter(mask)
+
+
+def _contract(reports: dict[str, ValidationReport], severity: Severity):
+    failed = [
+        f"{table}: {rule.describe()}"
+        for table, report in reports.items()
+        for rule in report.failed(severity)
+    ]
+    total = sum(r.severity == severity for report in reports.values() for r in report.results)
+    name = "contract" if severity == Severity.CRITICAL else "contract_warnings"
+    message = "; ".join(failed) or f"{total} rules hold"
+    return check("validated", name, not failed, message, rules=total, failed=len(failed))
+
+
+def featurize(lake: Lake, spec: DatasetSpec) -> StageResult:
+    """Fit the codecs on training rows and encode these rows as tokens."""
+    validated = lake.current(spec.name, "validated")
+    sizes: dict[str, dict[str, int]] = {}
+    with lake.writing(
+        spec.name, "features", inputs={"validated": validated}, spec_sha256=spec.sha256()
+    ) as draft:
+        for name, table in spec.tables.items():
+            train = read_parquet(validated.file(f"{name}/train.parquet"))
+            codec = _fit_codec(train, read_schema(validated, name), table, spec)
+            tokens = pl.DataFrame(
+                codec.encode(train), schema=[" + ".join(c.columns) for c in codec.codecs]
+            )
+            write_parquet(tokens, draft.path / name / "tokens.parquet")
+            draft.write_json(f"{name}/codecs.json", codec.to_json())
+            sizes[name] = {
+                "learned_columns": len(codec.codecs),
+                "tokens": sum(codec.sizes),
+                "rows": len(train),
+            }
+        draft.meta["sizes"] = sizes
+    return StageResult(draft.version, {"sizes": sizes})
+
+
+def read_schema(validated: Version, table: str) -> TableSchema:
+    """A table's schema as the validated stage wrote it."""
+    return TableSchema.model_validate(validated.read_json(f"{table}/schema.json"))
+
+
+def _fit_codec(
+    train: pl.DataFrame, schema: TableSchema, table: TableSpec, spec: DatasetSpec
+) -> TableCodec:
+    lead = sorted({c for s in spec.synthesis.scenarios.values() for c in s.where})
+    subject = spec.privacy.subject if spec.privacy.subject in schema.names else None
+    return fit_codec(
+        train, schema, table, spec.privacy.model_copy(update={"subject": subject}), lead=lead
+    )
