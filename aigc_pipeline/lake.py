@@ -77,7 +77,9 @@ class Version:
         try:
             manifest = json.loads(file.read_bytes())
         except (OSError, ValueError) as error:
-            raise ArtefactError(f"{file}: the manifest cannot be read ({error}); run the stage again") from error
+            raise ArtefactError(
+                f"{file}: the manifest cannot be read ({error}); run the stage again"
+            ) from error
         if manifest.get("format") != FORMAT:
             raise ArtefactError(
                 f"{file}: written in format {manifest.get('format')}, this version reads {FORMAT}; run the stage again"
@@ -119,9 +121,13 @@ class Version:
         try:
             found = sha256_file(path)
         except OSError as error:
-            raise ArtefactError(f"{path}: listed in the manifest but not readable ({error.strerror})") from error
+            raise ArtefactError(
+                f"{path}: listed in the manifest but not readable ({error.strerror})"
+            ) from error
         if found != expected:
-            raise ArtefactError(f"{path}: its bytes changed since it was written (sha256 differs from the manifest)")
+            raise ArtefactError(
+                f"{path}: its bytes changed since it was written (sha256 differs from the manifest)"
+            )
 
 
 @dataclass
@@ -136,7 +142,9 @@ class Draft:
         """Write a JSON file below the draft."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+        file.write_text(
+            json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
+        )
 
 
 class Lake:
@@ -165,7 +173,9 @@ class Lake:
         """Datasets that have at least one folder in the lake."""
         if not self.home.is_dir():
             return []
-        return sorted(p.name for p in self.home.iterdir() if p.is_dir() and not p.name.startswith("."))
+        return sorted(
+            p.name for p in self.home.iterdir() if p.is_dir() and not p.name.startswith(".")
+        )
 
     def versions(self, dataset: str, stage: str) -> list[Version]:
         """All versions of a stage, oldest first."""
@@ -188,7 +198,9 @@ class Lake:
         try:
             version_id = pointer.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            raise ArtefactError(f"{dataset}: there is no {stage} yet; run that stage first") from None
+            raise ArtefactError(
+                f"{dataset}: there is no {stage} yet; run that stage first"
+            ) from None
         return self.version(dataset, stage, version_id)
 
     def find_current(self, dataset: str, stage: str) -> Version | None:
@@ -218,7 +230,9 @@ class Lake:
         folder = self.stage_dir(dataset, stage)
         self._make_private(folder)
         self._sweep(folder)
-        draft = Draft(folder / f".draft-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        draft = Draft(
+            folder / f".draft-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        )
         draft.path.mkdir(mode=0o700)
         try:
             yield draft
@@ -229,7 +243,9 @@ class Lake:
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "code_version": __version__,
                 "spec_sha256": spec_sha256,
-                "inputs": {k: {"version": v.id, "sha256": v.sha256} for k, v in (inputs or {}).items()},
+                "inputs": {
+                    k: {"version": v.id, "sha256": v.sha256} for k, v in (inputs or {}).items()
+                },
                 "meta": draft.meta,
                 "files": self._seal(draft.path),
             }
@@ -252,7 +268,10 @@ class Lake:
                 path.chmod(0o700)
             else:
                 path.chmod(0o600)
-                entries[path.relative_to(draft).as_posix()] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+                entries[path.relative_to(draft).as_posix()] = {
+                    "sha256": sha256_file(path),
+                    "bytes": path.stat().st_size,
+                }
             fsync_path(path)
         return entries
 
@@ -265,7 +284,10 @@ class Lake:
             version_id = f"v{max(taken, default=0) + 1:05d}-{digest}"
             file = draft / "manifest.json"
             file.write_text(
-                json.dumps({**manifest, "version": version_id}, indent=1, sort_keys=True, default=str), encoding="utf-8"
+                json.dumps(
+                    {**manifest, "version": version_id}, indent=1, sort_keys=True, default=str
+                ),
+                encoding="utf-8",
             )
             file.chmod(0o600)
             fsync_path(file)

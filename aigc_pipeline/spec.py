@@ -25,7 +25,11 @@ from pydantic import (
 from aigc_pipeline.errors import did_you_mean
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
-RESERVED_NAMES = {"catalog", "main", "information_schema", "pg_catalog", "temp", "system"}
+# Schemas that DuckDB or the warehouse has itself, and databases: `warehouse.x` would be ambiguous.
+RESERVED_NAMES = {"catalog", "main", "information_schema", "pg_catalog", "temp", "system"} | {
+    "memory",
+    "warehouse",
+}
 
 
 def check_name(name: str) -> str:
@@ -42,9 +46,14 @@ def check_name(name: str) -> str:
 
 def check_table_name(name: str) -> str:
     """A table name: any text that is safe as a file name on every system."""
-    if not name or name != name.strip() or name.startswith(".") or re.search(r'[/\\:*?"<>|\x00-\x1f]', name):
+    if (
+        not name
+        or name != name.strip()
+        or name.startswith(".")
+        or re.search(r'[/\\:*?"<>|\x00-\x1f]', name)
+    ):
         raise ValueError(
-            f"{name!r} cannot name a table: leave out / \\ : * ? \" < > | and control characters,"
+            f'{name!r} cannot name a table: leave out / \\ : * ? " < > | and control characters,'
             " a leading dot and outer spaces"
         )
     return name
@@ -95,8 +104,12 @@ class Severity(StrEnum):
 class Source(Model):
     """Where a table is read: exactly one of `file`, `sql` or `sample`."""
 
-    file: str | None = Field(None, description="Path, glob or http(s) URL of CSV, Parquet, JSON lines or Excel")
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Checksum; required for a URL")
+    file: str | None = Field(
+        None, description="Path, glob or http(s) URL of CSV, Parquet, JSON lines or Excel"
+    )
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="Checksum; required for a URL"
+    )
     sheet: str | None = Field(None, description="Excel sheet; the first one by default")
     delimiter: str = Field(",", min_length=1, max_length=1, description="CSV column delimiter")
     encoding: str = Field("utf-8", description="CSV text encoding")
@@ -108,19 +121,25 @@ class Source(Model):
     )
     query: str | None = Field(None, description="SELECT statement to run on `sql`")
     table: str | None = Field(None, description="Table to read whole from `sql`")
-    sample: str | None = Field(None, description="Packaged sample, e.g. openintro/loans_full_schema")
+    sample: str | None = Field(
+        None, description="Packaged sample, e.g. openintro/loans_full_schema"
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
         given = [k for k in ("file", "sql", "sample") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise ValueError(f"name exactly one of file, sql, sample (found: {', '.join(given) or 'none'})")
+            raise ValueError(
+                f"name exactly one of file, sql, sample (found: {', '.join(given) or 'none'})"
+            )
         if self.sql is not None and (self.query is None) == (self.table is None):
             raise ValueError("a sql source needs exactly one of query, table")
         if self.sql is None and (self.query or self.table):
             raise ValueError("query and table go with sql")
         if self.file and re.match(r"https?://", self.file) and not self.sha256:
-            raise ValueError("a file read from a URL needs its sha256, so that a changed file is noticed")
+            raise ValueError(
+                "a file read from a URL needs its sha256, so that a changed file is noticed"
+            )
         return self
 
 
@@ -128,27 +147,38 @@ class ColumnSpec(Model):
     """What the user says of a column; whatever is left out is inferred."""
 
     type: Kind | None = Field(None, description="Overrides the inferred type")
-    format: str | None = Field(None, description="strptime format of a datetime kept as text, e.g. %b-%Y")
-    pii: Literal["name", "email", "phone", "address", "company", "ip", "iban", "user_name", "uuid"] | None = Field(
-        None, description="Direct identifier: never learned, faked afresh"
+    format: str | None = Field(
+        None, description="strptime format of a datetime kept as text, e.g. %b-%Y"
     )
+    pii: (
+        Literal["name", "email", "phone", "address", "company", "ip", "iban", "user_name", "uuid"]
+        | None
+    ) = Field(None, description="Direct identifier: never learned, faked afresh")
     description: str | None = None
 
 
 class Constraint(Model):
     """A rule between columns that every synthetic row keeps. Exactly one field."""
 
-    less_equal: tuple[Name, Name] | None = Field(None, description="[low, high]: low <= high where both are present")
-    less_than: tuple[Name, Name] | None = Field(None, description="[low, high]: low < high where both are present")
+    less_equal: tuple[Name, Name] | None = Field(
+        None, description="[low, high]: low <= high where both are present"
+    )
+    less_than: tuple[Name, Name] | None = Field(
+        None, description="[low, high]: low < high where both are present"
+    )
     fixed_combination: list[Name] | None = Field(
-        None, min_length=2, description="Columns whose values appear only in combinations seen in the data"
+        None,
+        min_length=2,
+        description="Columns whose values appear only in combinations seen in the data",
     )
     sum: SumConstraint | None = Field(None, description="total = sum of parts")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Constraint:
         if len(self.model_fields_set) != 1:
-            raise ValueError("a constraint is exactly one of less_equal, less_than, fixed_combination, sum")
+            raise ValueError(
+                "a constraint is exactly one of less_equal, less_than, fixed_combination, sum"
+            )
         return self
 
     def columns(self) -> list[str]:
@@ -176,7 +206,9 @@ class Expectation(Model):
     def _one_rule(self) -> Expectation:
         rules = self.model_extra or {}
         if len(rules) != 1 or not next(iter(rules)).startswith("expect_"):
-            raise ValueError("write one Great Expectations rule, e.g. {expect_column_values_to_not_be_null: {column: x}}")
+            raise ValueError(
+                "write one Great Expectations rule, e.g. {expect_column_values_to_not_be_null: {column: x}}"
+            )
         if not isinstance(next(iter(rules.values())), dict):
             raise ValueError("the rule's arguments are a mapping, e.g. {column: x, min_value: 0}")
         return self
@@ -200,7 +232,9 @@ class TableSpec(Model):
     key: str | None = Field(None, description="Primary key: generated afresh, never learned")
     target: str | None = Field(None, description="Column that the utility score predicts")
     columns: dict[Name, ColumnSpec] = {}
-    derive: dict[Name, str] = Field({}, description="column: SQL expression over other columns, recomputed after sampling")
+    derive: dict[Name, str] = Field(
+        {}, description="column: SQL expression over other columns, recomputed after sampling"
+    )
     constraints: list[Constraint] = []
     expect: list[Expectation] = []
 
@@ -209,15 +243,23 @@ class GeneratorSpec(Model):
     """Which model learns the tables, and how much effort it may spend."""
 
     family: Literal["autoregressive"] = "autoregressive"
-    quality: Literal["draft", "standard", "high"] = Field("standard", description="The one dial for effort")
-    time_limit: Seconds | None = Field(None, description="Wall-clock limit on training, e.g. 60s; by default the quality's own")
+    quality: Literal["draft", "standard", "high"] = Field(
+        "standard", description="The one dial for effort"
+    )
+    time_limit: Seconds | None = Field(
+        None, description="Wall-clock limit on training, e.g. 60s; by default the quality's own"
+    )
 
 
 class PrivacySpec(Model):
     """What is kept from the model."""
 
-    min_subjects: int = Field(5, ge=1, description="Values and extremes of fewer subjects are not learned; 1 turns it off")
-    subject: str | None = Field(None, description="Column that names the subject; each row is its own by default")
+    min_subjects: int = Field(
+        5, ge=1, description="Values and extremes of fewer subjects are not learned; 1 turns it off"
+    )
+    subject: str | None = Field(
+        None, description="Column that names the subject; each row is its own by default"
+    )
 
 
 class Between(Model):
@@ -240,15 +282,21 @@ Where = dict[Name, Condition]
 class Scenario(Model):
     """A named what-if: the conditions under which rows are sampled."""
 
-    where: Where = Field(min_length=1, description="column: value, list of values, {min, max} or null")
-    rows: int | None = Field(None, ge=1, description="Rows to make; the dataset's own number by default")
+    where: Where = Field(
+        min_length=1, description="column: value, list of values, {min, max} or null"
+    )
+    rows: int | None = Field(
+        None, ge=1, description="Rows to make; the dataset's own number by default"
+    )
     description: str | None = None
 
 
 class SynthesisSpec(Model):
     """How many rows are made, from which seed, and under which scenarios."""
 
-    rows: int | None = Field(None, ge=1, description="Rows of each table; as many as the source by default")
+    rows: int | None = Field(
+        None, ge=1, description="Rows of each table; as many as the source by default"
+    )
     seed: int = Field(0, ge=0)
     scenarios: dict[Name, Scenario] = {}
 
@@ -281,7 +329,9 @@ class Gate(Model):
 class EvaluationSpec(Model):
     """How the release is judged."""
 
-    holdout: float = Field(0.2, gt=0, lt=0.6, description="Share of rows kept from training, to judge by")
+    holdout: float = Field(
+        0.2, gt=0, lt=0.6, description="Share of rows kept from training, to judge by"
+    )
 
 
 class DatasetSpec(Model):
@@ -290,7 +340,9 @@ class DatasetSpec(Model):
     name: str
     title: str | None = None
     description: str | None = None
-    domain: str | None = Field(None, description="e.g. finance, healthcare, e-commerce, manufacturing")
+    domain: str | None = Field(
+        None, description="e.g. finance, healthcare, e-commerce, manufacturing"
+    )
     owners: list[str] = []
     tables: dict[Name, TableSpec] = Field(min_length=1)
     generator: GeneratorSpec = GeneratorSpec()
@@ -311,7 +363,9 @@ class DatasetSpec(Model):
         for name in tables:
             check_table_name(name)
             if name.lower() in seen:
-                raise ValueError(f"tables {seen[name.lower()]!r} and {name!r} differ only by case, which SQL ignores")
+                raise ValueError(
+                    f"tables {seen[name.lower()]!r} and {name!r} differ only by case, which SQL ignores"
+                )
             seen[name.lower()] = name
         return tables
 

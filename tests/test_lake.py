@@ -100,7 +100,9 @@ def test_missing_stage_says_what_to_do(lake: Lake) -> None:
 def test_drafts_of_dead_processes_are_swept_and_others_kept(lake: Lake) -> None:
     first = write(lake, "one")
     folder = lake.stage_dir("shop", "raw")
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
     host = os.uname().nodename
     gone = folder / f".draft-{host}-{int(dead.stdout)}-0000"
     mine = folder / f".draft-{host}-{os.getpid()}-0000"

@@ -21,7 +21,9 @@ def check_where(where: Where, schema: TableSchema, at: str = "where") -> None:
                 f"{did_you_mean(name, schema.names)}"
             )
         if schema[name].is_generated:
-            raise InputError(f"{at}.{name}: the column is generated afresh, so it takes no condition")
+            raise InputError(
+                f"{at}.{name}: the column is generated afresh, so it takes no condition"
+            )
         try:
             condition_expr(schema[name], condition)
         except InputError as error:

@@ -58,7 +58,9 @@ class Grid:
 
 
 def find_decimals(values: np.ndarray) -> int:
-    """Fewest decimal places that write 99.5 % of the values exactly."""
+    """Fewest decimal places that write 99.5 % of the values exactly; 0 where there are none."""
+    if not len(values):
+        return 0
     for decimals in range(MAX_DECIMALS):
         scale = 10.0**decimals
         if np.abs(values).max(initial=0) * scale > 2**52:

@@ -299,9 +299,7 @@ def _spans(
     return np.array([s[0] for s in spans]), np.array([s[1] for s in spans])
 
 
-def _bins(
-    rest: np.ndarray, subjects: Subjects, mass: float, unit: int
-) -> list[tuple[int, int]]:
+def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[tuple[int, int]]:
     """Bins over sorted values: equal mass, halved towards both tails, edges between people.
 
     The outermost edges are the means of the `minimum` smallest and largest values, so that no

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline.errors import ArtefactError
-from aigc_pipeline.features.category import CategoryCodec, polars_dtype
+from aigc_pipeline.features.category import CategoryCodec
 from aigc_pipeline.features.codec import Codec, Subjects, codec_from_json
 from aigc_pipeline.features.conditions import condition_expr
 from aigc_pipeline.features.generated import GeneratedColumn
@@ -88,12 +88,7 @@ class TableCodec:
     def decode(self, tokens: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
         """Learned and derived columns for tokens [rows, codecs]; generated ones are added last."""
         frames = [codec.decode(tokens[:, i], rng) for i, codec in enumerate(self.codecs)]
-        frame = pl.concat(frames, how="horizontal")
-        for column in self.schema.columns:
-            if column.derived is not None:  # so that apply_derive keeps the source's dtype
-                null = pl.lit(None, dtype=polars_dtype(column.dtype))
-                frame = frame.with_columns(null.alias(column.name))
-        return apply_derive(frame, self.spec)
+        return apply_derive(pl.concat(frames, how="horizontal"), self.spec, self.schema)
 
     def complete(self, frame: pl.DataFrame, start: int, rng: np.random.Generator) -> pl.DataFrame:
         """Add generated columns for rows [start, …) and put all in the source's order."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from aigc_pipeline.generators.training import Compute, Effort, History, Progress
 
 FORMAT = 1
 EMBED = 16
+CHUNK = 2048
 # By quality: passes over the data, floating-point operations at most, seconds at most. The first
 # two fix the work, so that a run can be repeated; the last is a safety net for slow machines.
 QUALITY = {
@@ -89,7 +92,6 @@ class Autoregressive(Generator):
         self._net = net.eval()
         return history
 
-    @torch.inference_mode()
     def sample(
         self,
         rows: int,
@@ -98,30 +100,49 @@ class Autoregressive(Generator):
         allowed: dict[int, np.ndarray] | None = None,
         context: np.ndarray | None = None,
     ) -> Draw:
-        net, count = self.net, len(self.net.columns)
         # One uniform number a cell, drawn up front: the same rows whatever the thread count.
-        uniform = torch.from_numpy(np.random.default_rng(seed).random((rows, count), np.float32))
+        columns = len(self.net.columns)
+        uniform = np.random.default_rng(seed).random((rows, columns), np.float32)
+        masks = {j: torch.from_numpy(mask) for j, mask in (allowed or {}).items()}
+
+        def draw(start: int) -> tuple[Tensor, Tensor]:
+            part = slice(start, start + CHUNK)
+            given = None if context is None else torch.from_numpy(context[part])
+            with torch.inference_mode():  # which is a setting of the thread
+                return self._sample(torch.from_numpy(uniform[part]), masks, given)
+
+        # Chunks stay in the processor's cache. A worker a core, each with one thread, neither waits
+        # for the other nor suffers when another job takes a core.
+        with ThreadPoolExecutor(_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            tokens, weights = zip(*pool.map(draw, range(0, rows, CHUNK)), strict=True)
+        return Draw(torch.cat(tokens).numpy().astype(np.int32), torch.cat(weights).numpy())
+
+    def _sample(
+        self, uniform: Tensor, masks: dict[int, Tensor], context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens int64 [rows, columns] and weights float64 [rows] from uniform numbers alike."""
+        net, (rows, count) = self.net, uniform.shape
         inputs = torch.zeros(rows, net.context + count * net.embed)
         if context is not None:
-            inputs[:, : net.context] = torch.from_numpy(context)
+            inputs[:, : net.context] = context
         tokens = torch.zeros(rows, count, dtype=torch.int64)
         weight = torch.ones(rows, dtype=torch.float64)
         for j, column in enumerate(net.columns):
             known = net.context + j * net.embed
             share = torch.softmax(column(inputs[:, :known]), 1)
-            if allowed is not None and j in allowed:
-                share = share * torch.from_numpy(allowed[j])
+            if j in masks:
+                share = share * masks[j]
             total = share.cumsum(1)
             mass = total[:, -1:]
             drawn = torch.searchsorted(total, uniform[:, j : j + 1] * mass, right=True)
             drawn = drawn.clamp_(max=share.shape[1] - 1).squeeze(1)
-            if allowed is not None and j in allowed:
+            if j in masks:
                 weight *= mass.squeeze(1).clamp(max=1.0)
                 # Rounding may step onto a forbidden token next to the end; it has no mass.
                 weight *= share.gather(1, drawn[:, None]).squeeze(1) > 0
             tokens[:, j] = drawn
             inputs[:, known : known + net.embed] = F.embedding(drawn, column.embedding())
-        return Draw(tokens.numpy().astype(np.int32), weight.numpy())
+        return tokens, weight
 
     @torch.inference_mode()
     def log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
@@ -167,7 +188,9 @@ class Autoregressive(Generator):
             )
             net.load_state_dict(load_file(folder / "weights.safetensors"))
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ArtefactError(f"{folder}: the model cannot be read ({error}); fit it again") from error
+            raise ArtefactError(
+                f"{folder}: the model cannot be read ({error}); fit it again"
+            ) from error
         return cls(net.eval())
 
 
@@ -182,9 +205,7 @@ class _Likelihood:
         if not model.training:
             parts = [
                 _row_loss(model(part, None if context is None else context[i : i + 8192]), part)
-                for i, part in zip(
-                    range(0, len(rows), 8192), rows.split(8192), strict=True
-                )
+                for i, part in zip(range(0, len(rows), 8192), rows.split(8192), strict=True)
             ]
             return torch.cat(parts).mean()
         self.targets = [None if t is None else t.to(rows.device) for t in self.targets]
@@ -216,8 +237,15 @@ def plan_effort(
     batch = int(np.clip(2 ** round(np.log2(max(rows, 1) / 60)), 32, 512))
     passes = max(epochs * rows / batch, 300 if quality != "draft" else 150)
     steps = int(np.clip(operations / (flops_per_row * batch), 50, passes))
+    # Small steps spend more time waiting for a second thread than it saves, and many times more
+    # when another job shares the machine.
+    threads = 1 if flops_per_row * batch < 4e9 else torch.get_num_threads()
     rate = 3e-3 * float(np.clip((batch / 128) ** -0.5, 0.5, 1.0))
-    return Effort(steps=steps, batch=batch, learning_rate=rate, time_limit=limit)
+    return Effort(steps=steps, batch=batch, learning_rate=rate, time_limit=limit, threads=threads)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _width(columns: int, quality: str) -> int:

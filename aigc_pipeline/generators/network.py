@@ -62,9 +62,9 @@ class ColumnNet(nn.Module):
     def forward(self, before: Tensor) -> Tensor:
         """Logits [batch, size] from what came before, [batch, fan_in]."""
         units = F.silu(F.linear(before, self.weight, self.bias))
-        normed = F.rms_norm(units, units.shape[-1:], self.scale_norm)
+        normed = F.layer_norm(units, units.shape[-1:], self.scale_norm)
         units = units + self.block_out(F.silu(self.block_in(normed)))
-        return self.head(F.rms_norm(units, units.shape[-1:]))
+        return self.head(F.layer_norm(units, units.shape[-1:]))
 
 
 class AutoregressiveNet(nn.Module):

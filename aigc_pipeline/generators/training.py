@@ -27,7 +27,8 @@ def silent(message: str, done: float | None) -> None:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where to run. accelerator: "auto", "cpu" or "cuda"; threads: CPU threads, by default all."""
+    """Where to run. accelerator: "auto", "cpu" or "cuda"; threads: CPU threads to train with, by
+    default as many as pay off for the size of a step."""
 
     accelerator: str = "auto"
     devices: int = 1
@@ -50,6 +51,7 @@ class Effort:
     averaging: float = 0.99  # of the weights, towards the end of training
     checks: int = 20  # looks at the held-out loss
     patience: int = 6  # looks without gain before stopping
+    threads: int = 1  # CPU threads, where `Compute` names none
 
 
 @dataclass
@@ -77,8 +79,6 @@ def make_fabric(compute: Compute) -> Any:
         raise InputError(f"accelerator {compute.accelerator!r}: choose auto, cpu or cuda")
     if compute.accelerator == "cuda" and not torch.cuda.is_available():
         raise InputError("accelerator 'cuda': torch sees no GPU here; use auto or cpu")
-    if compute.threads is not None:
-        torch.set_num_threads(compute.threads)
     on_gpu = compute.accelerator != "cpu" and torch.cuda.is_available()
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
@@ -92,7 +92,6 @@ def make_fabric(compute: Compute) -> Any:
 def train(
     model: nn.Module,
     loss: Callable[[nn.Module, Tensor, Tensor | None], Tensor],
-    held_out_loss: Callable[[nn.Module, Tensor, Tensor | None], Tensor],
     rows: Tensor,
     held_out: Tensor,
     effort: Effort,
@@ -105,10 +104,14 @@ def train(
 ) -> History:
     """Fit `model` in place and leave it with its best averaged weights.
 
-    rows, held_out: int64 tokens [n, D]. Both losses take (model, rows, context) and give the mean
-    over rows in nats. Deterministic for a seed, unless the time limit strikes.
+    rows, held_out: int64 tokens [n, D]. loss: takes (model, rows, context) and gives the mean over
+    rows in nats; in eval mode, what to stop on. Deterministic for a seed, unless the time limit
+    strikes. Raises RuntimeError when the loss becomes infinite.
     """
-    fabric = make_fabric(compute or Compute())
+    compute = compute or Compute()
+    fabric = make_fabric(compute)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(compute.threads or effort.threads)
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(
         _groups(model, effort.weight_decay), lr=effort.learning_rate, betas=(0.9, 0.99), fused=True
@@ -142,11 +145,17 @@ def train(
         if step % every == 0 or step == effort.steps:
             with torch.no_grad(), _swapped(inner, average):
                 model.eval()
-                measured = float(held_out_loss(model, held_out, held_out_context))
+                measured = float(loss(model, held_out, held_out_context))
             if not math.isfinite(measured):
-                raise RuntimeError(f"training diverged at step {step}: the held-out loss is {measured}")
+                raise RuntimeError(
+                    f"training diverged at step {step}: the held-out loss is {measured}"
+                )
             history.looks.append(
-                {"step": step, "train": round(float(value.detach()), 4), "held_out": round(measured, 4)}
+                {
+                    "step": step,
+                    "train": round(float(value.detach()), 4),
+                    "held_out": round(measured, 4),
+                }
             )
             history.first_loss = min(history.first_loss, history.looks[0]["held_out"])
             if measured < history.best_loss - 1e-4:
@@ -169,6 +178,7 @@ def train(
         torch._foreach_copy_(list(inner.parameters()), best)
     inner.eval()
     inner.to("cpu")
+    torch.set_num_threads(threads_before)
     return history
 
 

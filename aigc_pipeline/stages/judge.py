@@ -111,7 +111,7 @@ def release(lake: Lake, spec: DatasetSpec) -> StageResult:
         raise
     rows = {}
     for name in spec.tables:
-        counted = query(lake, f'SELECT count(*) FROM {_quote(spec.name)}.{_quote(name)}')
+        counted = query(lake, f"SELECT count(*) FROM {_quote(spec.name)}.{_quote(name)}")
         rows[name] = int(counted.frame.item())
     expected = synthetic.meta["rows"][BASELINE]
     answers = check(

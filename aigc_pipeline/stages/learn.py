@@ -152,9 +152,7 @@ def _named(progress: Progress, name: str) -> Progress:
     return lambda message, done: progress(f"{name}, {message}", done)
 
 
-def _inspect(
-    shards: list[Path], codec: TableCodec, where: Where | None
-) -> tuple[list[str], int]:
+def _inspect(shards: list[Path], codec: TableCodec, where: Where | None) -> tuple[list[str], int]:
     """What the files themselves say: columns that differ from the schema, rows that break a rule."""
     odd: list[str] = []
     broken = 0

@@ -94,7 +94,9 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
     for name, table in spec.tables.items():
         for column, (same, of) in derive_agreement(frames[name], table).items():
             if same < of:
-                disagreements.append(f"{name}.{column} as derived differs in {of - same} of {of} rows")
+                disagreements.append(
+                    f"{name}.{column} as derived differs in {of - same} of {of} rows"
+                )
         frames[name] = apply_derive(frames[name], table)
         reports[name] = validate_table(frames[name], schemas[name], table.expect, table=name)
     checks = [
@@ -145,7 +147,9 @@ def check_scenarios(spec: DatasetSpec, schemas: dict[str, TableSchema]) -> None:
             check_where(what_if.where, schemas[name], at)
     if spec.privacy.subject is not None and spec.privacy.subject not in known:
         subject = spec.privacy.subject
-        raise InputError(f"privacy.subject: unknown column {subject!r}; {did_you_mean(subject, known)}")
+        raise InputError(
+            f"privacy.subject: unknown column {subject!r}; {did_you_mean(subject, known)}"
+        )
 
 
 def scenario_tables(where: dict, schemas: dict[str, TableSchema]) -> list[str]:
@@ -153,7 +157,9 @@ def scenario_tables(where: dict, schemas: dict[str, TableSchema]) -> list[str]:
     return [name for name, schema in schemas.items() if set(where) <= set(schema.names)]
 
 
-def split_holdout(df: pl.DataFrame, spec: DatasetSpec, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def split_holdout(
+    df: pl.DataFrame, spec: DatasetSpec, name: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Training and holdout rows, at random; all rows of a subject go to the same side."""
     rng = np.random.default_rng([spec.synthesis.seed, zlib.crc32(name.encode())])
     subject = spec.privacy.subject

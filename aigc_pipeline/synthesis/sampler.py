@@ -88,6 +88,11 @@ class Sampler:
         if not allowed:
             return 1.0
         pilot = self.generator.sample(BATCH, seed=[*entropy, 2**31], allowed=allowed)
+        if pilot.weight.mean() < LEAST_RATE:
+            raise InputError(
+                f"the model gives the condition a probability of {pilot.weight.mean():.1g}, too "
+                "small to sample from; widen it"
+            )
         return float(np.clip(pilot.weight.max() * 1.1, 1e-12, 1.0))
 
     def table(

@@ -1,0 +1,78 @@
+"""The `aigc` command: its parts, and how an error ends it.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, 3 a gate refused.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import typer
+
+from aigc_pipeline.commands import dataset, doctor, plan, run, tabular, warehouse
+from aigc_pipeline.errors import AigcError
+
+app = typer.Typer(
+    name="aigc",
+    help="Synthetic business tables: learned, judged, and published to a DuckDB warehouse.\n\n"
+    "Start with `aigc init FILE`, then `aigc plan` and `aigc run`; or, on plain files,"
+    " `aigc fit`, `aigc sample` and `aigc evaluate`.\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, 3 a gate refused.",
+    epilog="AIGC_HOME: the lake (./lake).  AIGC_DATASETS: the dataset files (./datasets)."
+    "  AIGC_DEBUG=1: errors with their traceback.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DATASETS, FILES, WAREHOUSE, HERE = "Datasets", "Plain files", "Warehouse", "This installation"
+for panel, command in (
+    (DATASETS, dataset.init),
+    (DATASETS, plan.plan),
+    (DATASETS, run.run),
+    (FILES, tabular.fit),
+    (FILES, tabular.sample),
+    (FILES, tabular.evaluate),
+    (WAREHOUSE, warehouse.query),
+    (WAREHOUSE, warehouse.releases),
+    (WAREHOUSE, warehouse.rollback),
+    (HERE, doctor.doctor),
+    (HERE, dataset.schema),
+):
+    app.command(rich_help_panel=panel)(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and leave with its exit code; an error becomes one clear block on stderr."""
+    try:
+        app(arguments)
+    except AigcError as error:
+        _complain(str(error), error)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        _complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), error)
+        sys.exit(1)
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        # An unforeseen error's message may quote rows of a real table.
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        what = f"unexpected {type(error).__name__} in {place}"
+        _complain(f"{what}; AIGC_DEBUG=1 shows it whole", error)
+        sys.exit(1)
+
+
+def _complain(message: str, error: BaseException) -> None:
+    """The message on stderr; with AIGC_DEBUG=1 the traceback before it."""
+    if os.environ.get("AIGC_DEBUG"):
+        traceback.print_exception(error)
+    first, *more = message.splitlines() or [""]
+    print(f"aigc: {first}", *(f"      {line.strip()}" for line in more), sep="\n", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

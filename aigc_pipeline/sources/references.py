@@ -1,0 +1,131 @@
+"""What a dataset file says of a table's columns, checked against the columns there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from aigc_pipeline.errors import FieldError, FieldPath, did_you_mean
+from aigc_pipeline.schema import TableSchema
+from aigc_pipeline.sources.derive import derive_order, derived_columns, parse_expression
+from aigc_pipeline.spec import Kind, TableSpec
+
+Problem = tuple[FieldPath, str]
+_COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list")
+
+
+def check_references(columns: Iterable[str], table: TableSpec, at: FieldPath) -> None:
+    """Raise FieldError for every column named in a table's spec that is not there.
+
+    columns: the source's. Derived columns count as there. at: path of the table's field. Also
+    raises for expressions that do not parse, name unknown columns or need each other in a circle.
+    """
+    columns = list(columns)
+    problems: list[Problem] = []
+    derived = derived_columns(table)
+    valid = [*columns, *(name for name in derived if name not in columns)]
+    lower = {name.lower(): name for name in columns}
+    for name in derived:
+        other = lower.setdefault(name.lower(), name)
+        if other != name:
+            text = f"differs from the column {other!r} only by case, which SQL ignores; rename it"
+            problems.append(((*at, "derive", name), text))
+    for path, name in _named_columns(table):
+        if name not in valid:
+            text = f"there is no column {name!r}; {did_you_mean(name, valid)}"
+            problems.append(((*at, *path), text))
+    for name in table.derive:
+        field = (*at, "derive", name)
+        try:
+            _, roots = parse_expression(table.derive[name], field)
+        except FieldError as error:
+            problems += error.problems
+            continue
+        for root in sorted(roots.difference(valid)):
+            problems.append((field, f"there is no column {root!r}; {did_you_mean(root, valid)}"))
+    totals = [c.sum.total for c in table.constraints if c.sum is not None]
+    for total in sorted({t for t in totals if t in table.derive or totals.count(t) > 1}):
+        problems.append(
+            ((*at, "constraints"), f"column {total!r} is derived in two ways; keep one")
+        )
+    if table.key in derived:
+        problems.append(
+            ((*at, "key"), f"the key {table.key!r} is made afresh, so it cannot be derived")
+        )
+    if problems:
+        raise FieldError(problems)
+    derive_order(table, at)
+
+
+def check_roles(schema: TableSchema, table: TableSpec, at: FieldPath) -> None:
+    """Raise FieldError where a rule between columns does not suit their kinds or roles."""
+    problems: list[Problem] = []
+    generated = {c.name for c in schema.columns if c.is_generated}
+    derived = derived_columns(table)
+    for name, sql in derived.items():
+        field = (*at, "derive", name)
+        roots = parse_expression(sql, field)[1]
+        for root in sorted(roots & generated):
+            text = (
+                f"{root!r} is made afresh (a key, an id or pii), so nothing can be derived from it"
+            )
+            problems.append((field, text))
+        if name in generated:
+            problems.append(
+                (field, f"{name!r} is a key, an id or pii; it is made afresh, not derived")
+            )
+    combined: set[str] = set()
+    for index, constraint in enumerate(table.constraints):
+        field = (*at, "constraints", index)
+        for name in constraint.columns():
+            if name in generated:
+                text = f"{name!r} is made afresh (a key, an id or pii), so no rule can bind it"
+                problems.append((field, text))
+        pair = constraint.less_equal or constraint.less_than
+        kinds = [schema[name].kind for name in constraint.columns()]
+        if pair and not _comparable(kinds):
+            text = f"{pair[0]!r} ({kinds[0]}) and {pair[1]!r} ({kinds[1]}) cannot be compared; both"
+            problems.append((field, f"{text} must be numbers, or both dates"))
+        if constraint.sum and not set(kinds) <= {Kind.NUMBER, Kind.INTEGER}:
+            problems.append((field, "a sum needs numbers only"))
+        for name in constraint.fixed_combination or ():
+            if name in combined or name in derived:
+                text = (
+                    f"{name!r} is derived or in another fixed_combination; leave it out of this one"
+                )
+                problems.append((field, text))
+            combined.add(name)
+    if table.target in generated:
+        problems.append(
+            ((*at, "target"), f"{table.target!r} is made afresh, so it cannot be predicted")
+        )
+    if problems:
+        raise FieldError(problems)
+
+
+def _comparable(kinds: list[Kind]) -> bool:
+    numbers = {Kind.NUMBER, Kind.INTEGER}
+    return set(kinds) <= numbers or set(kinds) == {Kind.DATETIME}
+
+
+def _named_columns(table: TableSpec) -> Iterator[tuple[FieldPath, str]]:
+    """(field, column) for every plain mention of a column; expressions are parsed elsewhere."""
+    for name in table.columns:
+        yield ("columns", name), name
+    if table.key is not None:
+        yield ("key",), table.key
+    if table.target is not None:
+        yield ("target",), table.target
+    for index, constraint in enumerate(table.constraints):
+        (rule,) = constraint.model_fields_set
+        # A sum's total may be new; its parts must be there.
+        names = constraint.sum.parts if constraint.sum is not None else constraint.columns()
+        for name in names:
+            yield ("constraints", index, rule), name
+    for index, expectation in enumerate(table.expect):
+        if expectation.rule.startswith("expect_table_"):
+            continue  # these are about which columns there are
+        for argument in _COLUMN_ARGUMENTS:
+            value = expectation.arguments.get(argument)
+            for item in value if isinstance(value, list) else [value]:
+                if item is not None:
+                    yield ("expect", index, expectation.rule, argument), str(item)
