@@ -5,12 +5,15 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, 3 a gate refused.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
+from rich.markup import escape
 
 from aigc_pipeline.commands import dataset, doctor, plan, run, tabular, warehouse
 from aigc_pipeline.errors import AigcError
@@ -30,6 +33,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _help(command: Callable[..., None]) -> str:
+    """A command's docstring with its prose as long lines, which the terminal then wraps."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    prose = (p if p.startswith("Examples:") else p.replace("\n", " ") for p in paragraphs)
+    return escape("\n\n".join(prose))
+
+
 DATASETS, FILES, WAREHOUSE, HERE = "Datasets", "Plain files", "Warehouse", "This installation"
 for panel, command in (
     (DATASETS, dataset.init),
@@ -44,7 +55,7 @@ for panel, command in (
     (HERE, doctor.doctor),
     (HERE, dataset.schema),
 ):
-    app.command(rich_help_panel=panel)(command)
+    app.command(rich_help_panel=panel, help=_help(command))(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -25,11 +25,10 @@ from pydantic import (
 from aigc_pipeline.errors import did_you_mean
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
-# Schemas that DuckDB or the warehouse has itself, and databases: `warehouse.x` would be ambiguous.
-RESERVED_NAMES = {"catalog", "main", "information_schema", "pg_catalog", "temp", "system"} | {
-    "memory",
-    "warehouse",
-}
+# Schemas and databases that the warehouse has itself: `warehouse.loans` would be ambiguous.
+RESERVED_NAMES = {
+    "catalog", "main", "information_schema", "pg_catalog", "temp", "system", "memory", "warehouse",
+}  # fmt: skip
 
 
 def check_name(name: str) -> str:

@@ -56,7 +56,7 @@ def test_dependences_are_learned(model: TableModel) -> None:
     # No internet service means no online security, in the data without exception.
     none = rows.filter(pl.col("internet_service") == "No")
     assert (none["online_security"] == "No internet service").mean() > 0.98
-    assert rows.select(pl.corr("tenure", "total_charges")).item() > 0.75
+    assert rows.select(pl.corr("tenure", "total_charges")).item() > 0.7
 
 
 def test_the_same_seed_gives_the_same_rows(model: TableModel) -> None:

@@ -7,27 +7,27 @@ from typing import Any
 
 import polars as pl
 
-from aigc_pipeline.errors import InputError, did_you_mean
+from aigc_pipeline.errors import FieldError, FieldPath, InputError, did_you_mean
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.spec import Between, Condition, Kind, Where
 
 
-def check_where(where: Where, schema: TableSchema, at: str = "where") -> None:
-    """Raise InputError for an unknown or generated column, or a value its type cannot take."""
+def check_where(where: Where, schema: TableSchema, at: FieldPath = ("where",)) -> None:
+    """Raise FieldError for an unknown or generated column, or a value its type cannot take."""
+    problems: list[tuple[FieldPath, str]] = []
     for name, condition in where.items():
         if name not in schema.names:
-            raise InputError(
-                f"{at}: there is no column {name!r} in {schema.name!r}; "
-                f"{did_you_mean(name, schema.names)}"
-            )
-        if schema[name].is_generated:
-            raise InputError(
-                f"{at}.{name}: the column is generated afresh, so it takes no condition"
-            )
-        try:
-            condition_expr(schema[name], condition)
-        except InputError as error:
-            raise InputError(f"{at}.{name}: {error}") from error
+            hint = did_you_mean(name, schema.names)
+            problems.append(((*at, name), f"there is no column {name!r} in {schema.name!r}; {hint}"))
+        elif schema[name].is_generated:
+            problems.append(((*at, name), "the column is made afresh, so it takes no condition"))
+        else:
+            try:
+                condition_expr(schema[name], condition)
+            except InputError as error:
+                problems.append(((*at, name), str(error)))
+    if problems:
+        raise FieldError(problems)
 
 
 def condition_expr(column: ColumnSchema, condition: Condition) -> pl.Expr:
@@ -58,8 +58,9 @@ def bounds(column: ColumnSchema, between: Between) -> tuple[float, float]:
 def canonical_value(column: ColumnSchema, value: Any) -> Any:
     """A condition's value as `schema.canonical` would give it: a float, or text."""
     if not column.is_numeric:
-        if isinstance(value, bool):
-            return str(value).lower()
+        if isinstance(value, bool):  # a flag may be kept as text, as a number or as a boolean
+            flags = column.dtype in ("Boolean", "String")
+            value = str(value).lower() if flags else int(value)
         if column.dtype.startswith("Float") and isinstance(value, int):
             return str(float(value))
         return str(value)

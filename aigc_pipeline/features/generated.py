@@ -61,13 +61,15 @@ class GeneratedColumn:
 
     def make(self, start: int, rows: int, rng: np.random.Generator) -> pl.Series:
         """Values for rows [start, start + rows) of a table."""
+        numbers = range(start + 1, start + rows + 1)
+        values: list[str] | list[int]
         if self.pii is not None:
             values = self._fake(rows, rng)
         elif self.offset:
-            values = range(self.offset + 1 + start, self.offset + 1 + start + rows)
+            values = [self.offset + number for number in numbers]
         else:
-            values = [f"syn-{number:09d}" for number in range(start + 1, start + rows + 1)]
-        series = pl.Series(self.name, list(values), strict=False).cast(polars_dtype(self.dtype))
+            values = [f"syn-{number:09d}" for number in numbers]
+        series = pl.Series(self.name, values, strict=False).cast(polars_dtype(self.dtype))
         if self.null_rate > 0:
             missing = pl.Series(rng.random(rows) < self.null_rate)
             series = pl.select(pl.when(~missing).then(series).alias(self.name)).to_series()

@@ -201,7 +201,9 @@ class NumberCodec(Codec):
                 return moment.dt.strftime(self.format)
             return moment.cast(polars_dtype(self.dtype))
         dtype = polars_dtype(self.dtype)
-        return expr.round(0).cast(dtype) if dtype.is_integer() else expr.cast(dtype)
+        if dtype.is_integer() or (dtype == pl.String and self.grid.decimals == 0):
+            return expr.round(0).cast(pl.Int64).cast(dtype)
+        return expr.cast(dtype)
 
     def _positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Mid-point of each value token on the empirical CDF, and its share, both [tokens]."""

@@ -18,11 +18,13 @@ from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.network import AutoregressiveNet, ColumnLayout
+from aigc_pipeline.generators.rules import Rules, find_rules, from_tensors, to_tensors
 from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
 
 FORMAT = 1
 EMBED = 16
 CHUNK = 2048
+CALIBRATION = 16384
 # By quality: passes over the data, floating-point operations at most, seconds at most. The first
 # two fix the work, so that a run can be repeated; the last is a safety net for slow machines.
 QUALITY = {
@@ -42,8 +44,9 @@ class Autoregressive(Generator):
 
     family = "autoregressive"
 
-    def __init__(self, net: AutoregressiveNet | None = None) -> None:
+    def __init__(self, net: AutoregressiveNet | None = None, rules: Rules | None = None) -> None:
         self._net = net
+        self.rules = rules or {}
 
     @property
     def net(self) -> AutoregressiveNet:
@@ -90,7 +93,37 @@ class Autoregressive(Generator):
             progress=progress,
         )
         self._net = net.eval()
+        self.rules = find_rules(tokens[order], codec.sizes)
+        self._calibrate([c.marginal for c in codec.codecs], contexts, seed)
         return history
+
+    @torch.inference_mode()
+    def _calibrate(self, marginals: list[np.ndarray], context: Tensor | None, seed: int) -> None:
+        """Shift each head's bias until sampled rows have the training data's marginals.
+
+        Early stopping and softened targets leave small biases, which add up along the columns. The
+        shift is found on the model's own rows, column by column, as a fixed point of
+        bias += log(marginal / mean predicted share).
+        """
+        rng = np.random.default_rng([seed, 2])
+        uniform = torch.from_numpy(latin_hypercube(CALIBRATION, len(marginals), rng))
+        inputs = torch.zeros(CALIBRATION, self.net.context)
+        if context is not None:
+            inputs = context[torch.from_numpy(rng.integers(0, len(context), CALIBRATION))]
+        tokens = torch.zeros(CALIBRATION, len(marginals), dtype=torch.int64)
+        for j, column in enumerate(self.net.columns):
+            target = torch.from_numpy(marginals[j]).float()
+            share = self._ruled(torch.softmax(column(inputs), 1), j, tokens)
+            shift = torch.zeros_like(target)
+            for _ in range(4):
+                shifted = share * shift.exp()
+                mean = (shifted / shifted.sum(1, keepdim=True)).mean(0)
+                shift += (target / mean.clamp(min=1e-9)).log().clamp(-0.7, 0.7)
+            column.head.bias.add_(shift)
+            total = (share * shift.exp()).cumsum(1)
+            drawn = torch.searchsorted(total, uniform[:, j : j + 1] * total[:, -1:], right=True)
+            tokens[:, j] = drawn.squeeze(1).clamp_(max=len(target) - 1)
+            inputs = torch.cat([inputs, F.embedding(tokens[:, j], column.embedding())], 1)
 
     def sample(
         self,
@@ -101,8 +134,7 @@ class Autoregressive(Generator):
         context: np.ndarray | None = None,
     ) -> Draw:
         # One uniform number a cell, drawn up front: the same rows whatever the thread count.
-        columns = len(self.net.columns)
-        uniform = np.random.default_rng(seed).random((rows, columns), np.float32)
+        uniform = latin_hypercube(rows, len(self.net.columns), np.random.default_rng(seed))
         masks = {j: torch.from_numpy(mask) for j, mask in (allowed or {}).items()}
 
         def draw(start: int) -> tuple[Tensor, Tensor]:
@@ -130,6 +162,7 @@ class Autoregressive(Generator):
         for j, column in enumerate(net.columns):
             known = net.context + j * net.embed
             share = torch.softmax(column(inputs[:, :known]), 1)
+            share = self._ruled(share, j, tokens)
             if j in masks:
                 share = share * masks[j]
             total = share.cumsum(1)
@@ -144,19 +177,31 @@ class Autoregressive(Generator):
             inputs[:, known : known + net.embed] = F.embedding(drawn, column.embedding())
         return tokens, weight
 
+    def _ruled(self, share: Tensor, j: int, tokens: Tensor) -> Tensor:
+        """Shares without the tokens that earlier ones rule out, [rows, size]."""
+        kept = share
+        for i, allowed in self.rules.get(j, {}).items():
+            kept = kept * torch.from_numpy(allowed)[tokens[:, i]]
+        if kept is share:
+            return share
+        mass = kept.sum(1, keepdim=True)
+        # Rules that contradict each other would leave nothing: such a row keeps the network's view.
+        return torch.where(mass > 1e-6, kept / mass.clamp(min=1e-6), share)
+
     @torch.inference_mode()
     def log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         found = []
         for start in range(0, len(tokens), 8192):
             rows = torch.from_numpy(tokens[start : start + 8192].astype(np.int64))
             part = None if context is None else torch.from_numpy(context[start : start + 8192])
-            found.append(-_row_loss(self.net(rows, part), rows).double().numpy())
+            found.append(-_cell_losses(self.net(rows, part), rows).sum(1).double().numpy())
         return np.concatenate(found) if found else np.zeros(0)
 
     def save(self, folder: Path) -> None:
         net = self.net
         width = net.columns[0].bias.shape[0]
         state = {name: value.contiguous() for name, value in net.state_dict().items()}
+        state |= {name: torch.from_numpy(v) for name, v in to_tensors(self.rules).items()}
         save_file(state, folder / "weights.safetensors")
         settings = {
             "format": FORMAT,
@@ -186,44 +231,48 @@ class Autoregressive(Generator):
                 embed=settings["embed"],
                 context=settings["context"],
             )
-            net.load_state_dict(load_file(folder / "weights.safetensors"))
+            state = load_file(folder / "weights.safetensors")
+            rules = from_tensors({k: v.numpy() for k, v in state.items() if k.startswith("rules.")})
+            net.load_state_dict({k: v for k, v in state.items() if not k.startswith("rules.")})
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise ArtefactError(
                 f"{folder}: the model cannot be read ({error}); fit it again"
             ) from error
-        return cls(net.eval())
+        return cls(net.eval(), rules)
 
 
 class _Likelihood:
-    """Mean negative log-likelihood in nats; in training against softened targets."""
+    """Mean negative log-likelihood of columns in nats; in training against softened targets."""
 
     def __init__(self, codec: TableCodec) -> None:
         smoothing = [c.smoothing() for c in codec.codecs]
         self.targets = [None if s is None else torch.from_numpy(s) for s in smoothing]
 
-    def __call__(self, model: nn.Module, rows: Tensor, context: Tensor | None) -> Tensor:
+    def __call__(
+        self, model: nn.Module, rows: Tensor, context: Tensor | None, columns: list[int]
+    ) -> Tensor:
         if not model.training:
-            parts = [
-                _row_loss(model(part, None if context is None else context[i : i + 8192]), part)
-                for i, part in zip(range(0, len(rows), 8192), rows.split(8192), strict=True)
-            ]
-            return torch.cat(parts).mean()
-        self.targets = [None if t is None else t.to(rows.device) for t in self.targets]
-        total = rows.new_zeros((), dtype=torch.float32)
-        for j, logits in enumerate(model(rows, context)):
+            starts = range(0, len(rows), 8192)
+            contexts = [None if context is None else context[i : i + 8192] for i in starts]
+            parts = zip(rows.split(8192), contexts, strict=True)
+            losses = [_cell_losses(model(r, c, columns), r[:, columns]) for r, c in parts]
+            return torch.cat(losses).mean(0)
+        means = []
+        for j, logits in zip(columns, model(rows, context, columns), strict=True):
             target = self.targets[j]
             if target is None:
-                total = total + F.cross_entropy(logits, rows[:, j])
+                means.append(F.cross_entropy(logits, rows[:, j]))
             else:
+                self.targets[j] = target = target.to(rows.device)
                 logs = F.log_softmax(logits, 1)
-                total = total - (F.embedding(rows[:, j], target) * logs).sum(1).mean()
-        return total
+                means.append(-(F.embedding(rows[:, j], target) * logs).sum(1).mean())
+        return torch.stack(means)
 
 
-def _row_loss(logits: list[Tensor], rows: Tensor) -> Tensor:
-    """Negative log-likelihood of each row, [rows]."""
+def _cell_losses(logits: list[Tensor], rows: Tensor) -> Tensor:
+    """Negative log-likelihood of each cell, [rows, columns]."""
     losses = [F.cross_entropy(z, rows[:, j], reduction="none") for j, z in enumerate(logits)]
-    return torch.stack(losses).sum(0)
+    return torch.stack(losses, 1)
 
 
 def plan_effort(
@@ -242,6 +291,16 @@ def plan_effort(
     threads = 1 if flops_per_row * batch < 4e9 else torch.get_num_threads()
     rate = 3e-3 * float(np.clip((batch / 128) ** -0.5, 0.5, 1.0))
     return Effort(steps=steps, batch=batch, learning_rate=rate, time_limit=limit, threads=threads)
+
+
+def latin_hypercube(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform numbers float32 [rows, columns], each column spread evenly over [0, 1).
+
+    Every number is uniform by itself, so every row follows the model; but a batch hits the model's
+    marginals more closely than independent draws would (McKay, Beckman and Conover 1979).
+    """
+    places = rng.permuted(np.tile(np.arange(rows)[:, None], columns), axis=0)
+    return np.minimum((places + rng.random((rows, columns))) / rows, 1 - 2**-24, dtype=np.float32)
 
 
 def _cores() -> int:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aigc_pipeline.generators.training import Trainable
+
 
 @dataclass(frozen=True)
 class ColumnLayout:
@@ -67,7 +69,7 @@ class ColumnNet(nn.Module):
         return self.head(F.layer_norm(units, units.shape[-1:]))
 
 
-class AutoregressiveNet(nn.Module):
+class AutoregressiveNet(Trainable):
     """All columns of a table, tokens in, logits out.
 
     width: hidden units a column; embed: embedding size a column; context: number of features of
@@ -79,21 +81,41 @@ class AutoregressiveNet(nn.Module):
     ) -> None:
         super().__init__()
         self.embed, self.context = embed, context
-        self.columns = nn.ModuleList(
+        self.nets = nn.ModuleList(
             ColumnNet(layout, context + j * embed, width, embed) for j, layout in enumerate(layouts)
         )
 
-    def forward(self, tokens: Tensor, context: Tensor | None = None) -> list[Tensor]:
-        """Logits of every column given the true ones before it: a list of [batch, size].
+    @property
+    def columns(self) -> list[ColumnNet]:
+        """The columns' networks in order."""
+        return [net for net in self.nets if isinstance(net, ColumnNet)]
 
-        tokens: int64 [batch, columns].
+    def forward(
+        self,
+        tokens: Tensor,
+        context: Tensor | None = None,
+        columns: Sequence[int] | None = None,
+    ) -> list[Tensor]:
+        """Logits of columns given the true values before them: a list of [batch, size].
+
+        tokens: int64 [batch, columns]. columns: positions to compute; all by default.
         """
+        nets = self.columns
         parts = [] if context is None else [context]
-        parts += [F.embedding(tokens[:, j], c.embedding()) for j, c in enumerate(self.columns)]
+        parts += [F.embedding(tokens[:, j], net.embedding()) for j, net in enumerate(nets)]
         inputs = torch.cat(parts, 1)
+        wanted = range(len(nets)) if columns is None else columns
+        return [nets[j](inputs[:, : self.context + j * self.embed]) for j in wanted]
+
+    def shared(self) -> list[nn.Parameter]:
+        """Parameters that several columns use: the embeddings."""
+        return [column.table for column in self.columns]
+
+    def parts(self) -> list[list[nn.Parameter]]:
+        """The other parameters, by the one column that uses them."""
         return [
-            column(inputs[:, : self.context + j * self.embed])
-            for j, column in enumerate(self.columns)
+            [p for name, p in column.named_parameters() if name != "table"]
+            for column in self.columns
         ]
 
     def flops_per_row(self) -> float:

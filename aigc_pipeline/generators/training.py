@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -49,8 +50,9 @@ class Effort:
     time_limit: float
     weight_decay: float = 0.01
     averaging: float = 0.99  # of the weights, towards the end of training
-    checks: int = 20  # looks at the held-out loss
-    patience: int = 6  # looks without gain before stopping
+    settle: float = 0.25  # share of the steps after which shared parameters are fixed
+    looks: int = 24  # at the held-out loss
+    patience: int = 4  # looks without gain before a part stops
     threads: int = 1  # CPU threads, where `Compute` names none
 
 
@@ -60,7 +62,6 @@ class History:
 
     steps: int = 0
     seconds: float = 0.0
-    best_step: int = 0
     best_loss: float = math.inf
     first_loss: float = math.inf
     stopped_by: str = "schedule"
@@ -89,9 +90,29 @@ def make_fabric(compute: Compute) -> Any:
     return fabric
 
 
+class Trainable(nn.Module):
+    """A network whose parts share some parameters and own the others.
+
+    Once the shared ones are fixed, no part's loss depends on another part, so each can stop by
+    itself: noisy columns overfit long before strict rules between columns are learned.
+    """
+
+    @abstractmethod
+    def shared(self) -> list[nn.Parameter]:
+        """Parameters that several parts use."""
+
+    @abstractmethod
+    def parts(self) -> list[list[nn.Parameter]]:
+        """All other parameters, by the part that uses them."""
+
+
+# (model, rows, context, parts) -> mean loss of each of these parts in nats, [parts]
+Loss = Callable[[nn.Module, Tensor, Tensor | None, list[int]], Tensor]
+
+
 def train(
-    model: nn.Module,
-    loss: Callable[[nn.Module, Tensor, Tensor | None], Tensor],
+    model: Trainable,
+    loss: Loss,
     rows: Tensor,
     held_out: Tensor,
     effort: Effort,
@@ -102,11 +123,10 @@ def train(
     compute: Compute | None = None,
     progress: Progress = silent,
 ) -> History:
-    """Fit `model` in place and leave it with its best averaged weights.
+    """Fit a `Trainable` in place and leave each of its parts with its best averaged weights.
 
-    rows, held_out: int64 tokens [n, D]. loss: takes (model, rows, context) and gives the mean over
-    rows in nats; in eval mode, what to stop on. Deterministic for a seed, unless the time limit
-    strikes. Raises RuntimeError when the loss becomes infinite.
+    rows, held_out: int64 tokens [n, D]. Deterministic for a seed, unless the time limit strikes.
+    Raises RuntimeError when the loss becomes infinite.
     """
     compute = compute or Compute()
     fabric = make_fabric(compute)
@@ -116,70 +136,119 @@ def train(
     optimizer = torch.optim.AdamW(
         _groups(model, effort.weight_decay), lr=effort.learning_rate, betas=(0.9, 0.99), fused=True
     )
-    inner = model
-    model, optimizer = fabric.setup(model, optimizer)
+    wrapped, optimizer = fabric.setup(model, optimizer)
     rows, held_out = fabric.to_device((rows, held_out))
     context, held_out_context = fabric.to_device((context, held_out_context))
-    average = [p.detach().clone() for p in inner.parameters()]
-    best = [a.clone() for a in average]
-    order = np.random.default_rng(seed)
+    keeper = _Keeper(model, effort.patience)
     history = History()
     began = time.monotonic()
-    every = max(effort.steps // effort.checks, 1)
-    batches = _batches(len(rows), effort.batch, order)
-    since_best = 0
+    every, settled = max(effort.steps // effort.looks, 1), max(int(effort.steps * effort.settle), 1)
+    batches = _batches(len(rows), effort.batch, np.random.default_rng(seed))
     for step in range(1, effort.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = effort.learning_rate * _schedule(step / effort.steps)
         pick = torch.from_numpy(next(batches)).to(rows.device)
-        model.train()
-        value = loss(model, rows[pick], None if context is None else context[pick])
-        fabric.backward(value)
-        fabric.clip_gradients(model, optimizer, max_norm=1.0, error_if_nonfinite=False)
+        wrapped.train()
+        given = None if context is None else context[pick]
+        losses = loss(wrapped, rows[pick], given, keeper.active)
+        fabric.backward(losses.sum())
+        fabric.clip_gradients(wrapped, optimizer, max_norm=1.0, error_if_nonfinite=False)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         # Early on the average follows closely; later it spans about 1 / (1 - averaging) steps.
-        decay = min(effort.averaging, (1 + step) / (10 + step))
-        torch._foreach_lerp_(average, [p.detach() for p in inner.parameters()], 1 - decay)
+        keeper.follow(min(effort.averaging, (1 + step) / (10 + step)))
+        if step == settled:
+            keeper.settle()
         history.steps = step
         if step % every == 0 or step == effort.steps:
-            with torch.no_grad(), _swapped(inner, average):
-                model.eval()
-                measured = float(loss(model, held_out, held_out_context))
-            if not math.isfinite(measured):
-                raise RuntimeError(
-                    f"training diverged at step {step}: the held-out loss is {measured}"
-                )
-            history.looks.append(
-                {
-                    "step": step,
-                    "train": round(float(value.detach()), 4),
-                    "held_out": round(measured, 4),
-                }
-            )
-            history.first_loss = min(history.first_loss, history.looks[0]["held_out"])
-            if measured < history.best_loss - 1e-4:
-                history.best_loss, history.best_step, since_best = measured, step, 0
-                torch._foreach_copy_(best, average)
-            else:
-                since_best += 1
-            history.seconds = round(time.monotonic() - began, 1)
-            progress(f"training, held-out loss {measured:.3f}", step / effort.steps)
-            if since_best >= effort.patience:
+            with torch.no_grad(), keeper.averaged():
+                wrapped.eval()
+                measured = loss(wrapped, held_out, held_out_context, keeper.active)
+            total = keeper.look(measured.tolist())
+            if not math.isfinite(total):
+                raise RuntimeError(f"training diverged at step {step}: held-out loss {total}")
+            history.looks.append({"step": step, "held_out": round(total, 4)})
+            share = step / effort.steps
+            progress(f"training, held-out loss {total:.3f}", share)
+            if not keeper.active:
                 history.stopped_by = "held-out loss"
                 break
         if time.monotonic() - began > effort.time_limit:
             history.stopped_by = "time limit"
-            if history.best_step == 0:
-                torch._foreach_copy_(best, average)
             break
+    keeper.restore()
+    history.best_loss = round(sum(keeper.best_loss), 4)
+    history.first_loss = history.looks[0]["held_out"] if history.looks else math.inf
     history.seconds = round(time.monotonic() - began, 1)
-    with torch.no_grad():
-        torch._foreach_copy_(list(inner.parameters()), best)
-    inner.eval()
-    inner.to("cpu")
+    model.eval()
+    model.to("cpu")
     torch.set_num_threads(threads_before)
     return history
+
+
+class _Keeper:
+    """Averages the weights, and keeps each part's best ones by held-out loss."""
+
+    def __init__(self, model: Trainable, patience: int) -> None:
+        self.patience = patience
+        self.shared = list(model.shared())
+        self.parts = [list(p) for p in model.parts()]
+        self.all = [*self.shared, *(p for part in self.parts for p in part)]
+        self.mean = {p: p.detach().clone() for p in self.all}
+        self.best = {p: p.detach().clone() for p in self.all}
+        self.best_loss = [math.inf] * len(self.parts)
+        self.waited = [0] * len(self.parts)
+        self.active = list(range(len(self.parts)))
+        self.settled = False
+
+    def follow(self, decay: float) -> None:
+        """Move the average of what still trains towards the weights."""
+        moving = [] if self.settled else list(self.shared)
+        moving += [p for j in self.active for p in self.parts[j]]
+        torch._foreach_lerp_(
+            [self.mean[p] for p in moving], [p.detach() for p in moving], 1 - decay
+        )
+
+    def settle(self) -> None:
+        """Fix the shared parameters at their average."""
+        self.settled = True
+        # What was best while these still moved is worth nothing now.
+        self.best_loss = [math.inf] * len(self.parts)
+        with torch.no_grad():
+            for p in self.shared:
+                p.copy_(self.mean[p])
+                self.best[p].copy_(p)
+                p.requires_grad_(False)
+                p.grad = None
+
+    def averaged(self) -> Any:
+        """The model with its averaged weights, for the length of a block."""
+        return _swapped(self.all, [self.mean[p] for p in self.all])
+
+    def look(self, losses: list[float]) -> float:
+        """Note each active part's held-out loss; returns the sum over all parts at their best."""
+        for j, value in zip(list(self.active), losses, strict=True):
+            if value < self.best_loss[j] - 1e-5 or not self.settled:
+                self.best_loss[j], self.waited[j] = value, 0
+                for p in self.parts[j]:
+                    self.best[p].copy_(self.mean[p])
+            else:
+                self.waited[j] += 1
+                if self.waited[j] >= self.patience:
+                    self.active.remove(j)
+        return sum(self.best_loss)
+
+    def restore(self) -> None:
+        """Put every part's best weights in place; averages where nothing was measured yet."""
+        for p in self.shared:
+            p.requires_grad_(True)
+        with torch.no_grad():
+            for p in self.shared:
+                p.copy_(self.mean[p])
+            for j, part in enumerate(self.parts):
+                source = self.best if self.settled and self.best_loss[j] < math.inf else self.mean
+                for p in part:
+                    p.copy_(source[p])
 
 
 def _schedule(at: float) -> float:
@@ -206,14 +275,16 @@ def _batches(count: int, batch: int, rng: np.random.Generator) -> Any:
 
 
 class _swapped:
-    """The model with other weights, for the length of a block."""
+    """Parameters with other values, for the length of a block."""
 
-    def __init__(self, model: nn.Module, weights: list[Tensor]) -> None:
-        self.parameters, self.weights = list(model.parameters()), weights
+    def __init__(self, parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+        self.parameters: list[Tensor] = [*parameters]
+        self.values = values
 
     def __enter__(self) -> None:
         self.kept = [p.detach().clone() for p in self.parameters]
-        torch._foreach_copy_(self.parameters, self.weights)
+        torch._foreach_copy_(self.parameters, self.values)
 
     def __exit__(self, *_: object) -> None:
-        torch._foreach_copy_(self.parameters, self.kept)
+        with torch.no_grad():
+            torch._foreach_copy_(self.parameters, self.kept)

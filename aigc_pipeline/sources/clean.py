@@ -36,7 +36,7 @@ def clean(df: pl.DataFrame, at: str) -> pl.DataFrame:
 
 
 def check_names(names: Sequence[str], at: str) -> None:
-    """Raise InputError for missing, repeated or case-only different column names."""
+    """Raise InputError for missing, repeated or case-only different names, and for patterns."""
     empty = [str(i) for i, name in enumerate(names, start=1) if not name.strip()]
     if empty:
         raise InputError(f"{at}: column {', '.join(empty)} has no name; give every column one")
@@ -44,6 +44,9 @@ def check_names(names: Sequence[str], at: str) -> None:
     if repeated:
         shown = ", ".join(map(repr, repeated))
         raise InputError(f"{at}: more than one column is named {shown}; rename all but one")
+    patterns = [name for name in names if is_pattern(name)]
+    if patterns:
+        raise InputError(f"{at}: {patterns[0]!r} cannot name a column, it is a pattern; rename it")
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.lower(), name)
@@ -52,6 +55,11 @@ def check_names(names: Sequence[str], at: str) -> None:
                 f"{at}: the columns {other!r} and {name!r} differ only by case, which SQL ignores;"
                 " rename one"
             )
+
+
+def is_pattern(name: str) -> bool:
+    """Whether Polars would take a name for all columns, or for a regular expression."""
+    return name == "*" or (name.startswith("^") and name.endswith("$"))
 
 
 def check_size(df: pl.DataFrame, at: str) -> None:

@@ -168,16 +168,10 @@ def _fit(made: pl.Series, dtype: pl.DataType | None, decimals: int | None) -> pl
     if made.dtype.is_float():
         made = made.set(~made.is_finite().fill_null(True), None)
         if decimals is not None:
-            made = _round(made, decimals)
+            made = made.round(decimals)
         elif dtype is not None and dtype.is_integer():
             made = made.round(0)
     return made if dtype is None or made.dtype == dtype else made.cast(dtype)
-
-
-def _round(values: pl.Series, decimals: int) -> pl.Series:
-    # Whole units over a power of ten give the very float that the text "12.34" reads as.
-    scale = 10.0**decimals
-    return (values * scale).round(0) / scale
 
 
 def dtype_named(name: str) -> pl.DataType:

@@ -117,9 +117,10 @@ def _local_files(pattern: str, base_dir: Path, name: str) -> list[tuple[Path, st
         if glob.has_magic(pattern):
             hint = "no file matches the pattern"
         else:
-            siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            near = did_you_mean(path.name, [s for s in siblings if Path(s).suffix in FORMATS])
-            hint = f"there is no such file; {near}" if siblings else "there is no such file"
+            folder = path.parent.iterdir() if path.parent.is_dir() else ()
+            others = [p.name for p in folder if p.suffix.lower() in FORMATS]
+            hint = "there is no such file"
+            hint += f"; {did_you_mean(path.name, others)}" if others else ""
         raise InputError(f"{name} ({pattern}): {hint}; relative paths start at the project's root")
     return [(p, p.name) for p in found]
 

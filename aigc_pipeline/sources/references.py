@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from aigc_pipeline.errors import FieldError, FieldPath, did_you_mean
 from aigc_pipeline.schema import TableSchema
+from aigc_pipeline.sources.clean import is_pattern
 from aigc_pipeline.sources.derive import derive_order, derived_columns, parse_expression
 from aigc_pipeline.spec import Kind, TableSpec
 
@@ -25,6 +26,9 @@ def check_references(columns: Iterable[str], table: TableSpec, at: FieldPath) ->
     valid = [*columns, *(name for name in derived if name not in columns)]
     lower = {name.lower(): name for name in columns}
     for name in derived:
+        if is_pattern(name):
+            text = f"{name!r} cannot name a column, it is a pattern; choose another name"
+            problems.append(((*at, "derive", name), text))
         other = lower.setdefault(name.lower(), name)
         if other != name:
             text = f"differs from the column {other!r} only by case, which SQL ignores; rename it"

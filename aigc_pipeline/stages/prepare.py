@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from aigc_pipeline.errors import InputError, did_you_mean
+from aigc_pipeline.dataset_file import pointing_into
+from aigc_pipeline.errors import FieldError, InputError, did_you_mean
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.conditions import check_where
 from aigc_pipeline.lake import Lake, Version
@@ -22,7 +23,7 @@ from aigc_pipeline.sources import (
     read_table,
 )
 from aigc_pipeline.spec import DatasetSpec, Severity, TableSpec
-from aigc_pipeline.stages.result import StageResult, check
+from aigc_pipeline.stages.result import Check, StageResult, check
 from aigc_pipeline.tabular import fit_codec
 from aigc_pipeline.validation import ValidationReport
 from aigc_pipeline.validation import validate as validate_table
@@ -84,11 +85,12 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
     """
     raw = lake.current(spec.name, "raw")
     frames, schemas = {}, {}
-    for name, table in spec.tables.items():
-        df = read_parquet(raw.file(f"{name}.parquet"))
-        schemas[name] = infer_schema(df, name, table)
-        frames[name] = df
-    check_scenarios(spec, schemas)
+    with pointing_into(spec):  # errors name the dataset file's line
+        for name, table in spec.tables.items():
+            df = read_parquet(raw.file(f"{name}.parquet"))
+            schemas[name] = infer_schema(df, name, table)
+            frames[name] = df
+        check_scenarios(spec, schemas)
     reports: dict[str, ValidationReport] = {}
     disagreements = []
     for name, table in spec.tables.items():
@@ -110,11 +112,12 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
         ),
     ]
     rows = {name: len(df) for name, df in frames.items()}
+    held_out: dict[str, int] = {}
     metadata = {
         "rows": rows,
         "schema": schemas,
         "rules": {name: len(report.results) for name, report in reports.items()},
-        "holdout_rows": {},
+        "holdout_rows": held_out,
     }
     if not checks[0].passed:
         return StageResult(None, metadata, checks)
@@ -123,7 +126,7 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
     ) as draft:
         for name, df in frames.items():
             train, holdout = split_holdout(df, spec, name)
-            metadata["holdout_rows"][name] = len(holdout)
+            held_out[name] = len(holdout)
             write_parquet(train, draft.path / name / "train.parquet")
             write_parquet(holdout, draft.path / name / "holdout.parquet")
             draft.write_json(f"{name}/schema.json", schemas[name].model_dump(mode="json"))
@@ -133,23 +136,24 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
 
 
 def check_scenarios(spec: DatasetSpec, schemas: dict[str, TableSchema]) -> None:
-    """Raise InputError for a scenario whose conditions fit no table, and for an unknown subject."""
+    """Raise FieldError for a scenario whose conditions fit no table, and for an unknown subject."""
     known = [c for schema in schemas.values() for c in schema.names]
     for scenario, what_if in spec.synthesis.scenarios.items():
-        at = f"synthesis.scenarios.{scenario}.where"
+        at = ("synthesis", "scenarios", scenario, "where")
         fitting = scenario_tables(what_if.where, schemas)
         if not fitting:
             unknown = next((c for c in what_if.where if c not in known), None)
             if unknown is None:
-                raise InputError(f"{at}: no single table has all of {', '.join(what_if.where)}")
-            raise InputError(f"{at}: unknown column {unknown!r}; {did_you_mean(unknown, known)}")
+                text = f"no single table has all of {', '.join(what_if.where)}"
+                raise FieldError([(at, text)])
+            text = f"unknown column {unknown!r}; {did_you_mean(unknown, known)}"
+            raise FieldError([((*at, unknown), text)])
         for name in fitting:
             check_where(what_if.where, schemas[name], at)
-    if spec.privacy.subject is not None and spec.privacy.subject not in known:
-        subject = spec.privacy.subject
-        raise InputError(
-            f"privacy.subject: unknown column {subject!r}; {did_you_mean(subject, known)}"
-        )
+    subject = spec.privacy.subject
+    if subject is not None and subject not in known:
+        text = f"unknown column {subject!r}; {did_you_mean(subject, known)}"
+        raise FieldError([(("privacy", "subject"), text)])
 
 
 def scenario_tables(where: dict, schemas: dict[str, TableSchema]) -> list[str]:
@@ -179,7 +183,7 @@ def split_holdout(
     return df.filter(~mask), df.filter(mask)
 
 
-def _contract(reports: dict[str, ValidationReport], severity: Severity):
+def _contract(reports: dict[str, ValidationReport], severity: Severity) -> Check:
     failed = [
         f"{table}: {rule.describe()}"
         for table, report in reports.items()

@@ -1,0 +1,69 @@
+"""Writing rows to a CSV or Parquet file as they come, so that memory does not grow with them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aigc_pipeline.errors import ArtefactError, InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMATS = (".csv", ".parquet")
+
+
+def check_output(path: Path) -> None:
+    """Raise InputError where a file of this name cannot be written, before any work is done."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"--output: {path} ends in {path.suffix!r}; write .csv or .parquet")
+    if not path.parent.is_dir():
+        raise InputError(f"--output: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise InputError(f"--output: {path} is a folder; name a file")
+
+
+def write_batches(batches: Iterable[pl.DataFrame], path: Path) -> int:
+    """Write data frames of one schema into one file, and return how many rows it has.
+
+    The file appears under its name once it is complete.
+    Raises ArtefactError when the disk refuses.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    write = _write_csv if path.suffix.lower() == ".csv" else _write_parquet
+    try:
+        rows = write(batches, part)
+        os.replace(part, path)
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+def _write_csv(batches: Iterable[pl.DataFrame], path: Path) -> int:
+    rows = 0
+    with path.open("xb") as handle:
+        for index, batch in enumerate(batches):
+            batch.write_csv(handle, include_header=index == 0)
+            rows += batch.height
+    return rows
+
+
+def _write_parquet(batches: Iterable[pl.DataFrame], path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    rows, writer = 0, None
+    try:
+        for batch in batches:
+            table = batch.to_arrow()
+            writer = writer or pq.ParquetWriter(path, table.schema, write_page_checksum=True)
+            writer.write_table(table)
+            rows += batch.height
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows

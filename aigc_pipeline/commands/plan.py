@@ -1,0 +1,178 @@
+"""`aigc plan`: what a run would do, before it does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aigc_pipeline.errors import AigcError, InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aigc_pipeline.lake import Lake
+    from aigc_pipeline.schema import TableSchema
+    from aigc_pipeline.spec import DatasetSpec, TableSpec
+
+
+def plan(
+    dataset: Annotated[
+        str, typer.Argument(help="Name of a dataset: the `name` in datasets/*.yaml.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Show what a run of a dataset would do, stage by stage, without doing it.
+
+    Reads the source, so it also says whether the source can be read, how many rows it has, and
+    whether its columns changed since the last run. Nothing is written.
+
+    Exit code 2 when a source cannot be read or does not fit its dataset file.
+
+    Examples:
+      aigc plan loans
+      aigc plan loans --json
+    """
+    from aigc_pipeline.commands import show
+    from aigc_pipeline.dataset_file import find_dataset
+    from aigc_pipeline.lake import Lake
+    from aigc_pipeline.project import Project
+
+    project, lake = Project.from_env(), Lake.from_env()
+    spec = find_dataset(dataset, project.datasets)
+    tables = [_plan_table(lake, spec, name, project.root) for name in spec.tables]
+    stages = _plan_stages(lake, spec, tables)
+    if as_json:
+        show.print_json({"dataset": spec.name, "tables": tables, "stages": stages})
+    else:
+        _show(spec, tables, stages)
+    unreadable = [t for t in tables if t["error"]]
+    if unreadable:
+        lines = [f"{t['table']}: {t['error']}" for t in unreadable]
+        raise InputError("\n".join([f"{spec.name}: a run would stop at its source", *lines]))
+
+
+def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
+    """How a table's columns differ from those of the last run: added, removed, of another type."""
+    before, after = {c.name: c for c in old.columns}, {c.name: c for c in new.columns}
+    changes = [f"new column {name!r}" for name in after if name not in before]
+    changes += [f"column {name!r} is gone" for name in before if name not in after]
+    for name in before.keys() & after.keys():
+        was, now = before[name], after[name]
+        if (was.kind, was.dtype) != (now.kind, now.dtype):
+            changes.append(
+                f"column {name!r} was {was.kind} ({was.dtype}), is {now.kind} ({now.dtype})"
+            )
+    return sorted(changes)
+
+
+def _plan_table(lake: Lake, spec: DatasetSpec, name: str, base_dir: Path) -> dict[str, Any]:
+    """One table's source: readable or not, its size, and what changed in it."""
+    from aigc_pipeline.sources import infer_schema, read_table
+
+    table = spec.tables[name]
+    told: dict[str, Any] = {
+        "table": name,
+        "source": source_label(table),
+        "rows": None,
+        "columns": None,
+        "changes": None,
+        "error": None,
+    }
+    try:
+        df = read_table(table.source, base_dir, name=name)
+        schema = infer_schema(df, name, table)
+    except AigcError as error:
+        return {**told, "error": str(error)}
+    last = _last_schema(lake, spec, name)
+    changes = None if last is None else compare_schemas(last, schema)
+    return {**told, "rows": df.height, "columns": len(schema.columns), "changes": changes}
+
+
+def source_label(table: TableSpec) -> str:
+    """A source in a few words. Of a database only its kind, for a URL may hold a password."""
+    source = table.source
+    if source.sql is not None:
+        kind = source.sql.partition(":")[0]
+        return f"{kind} {'query' if source.query else f'table {source.table}'}"
+    if source.file is not None:
+        from aigc_pipeline.sources.download import public_url
+
+        return public_url(source.file) if "://" in source.file else source.file
+    return f"sample {source.sample}"
+
+
+def _last_schema(lake: Lake, spec: DatasetSpec, name: str) -> TableSchema | None:
+    """The schema that the last run validated a table by."""
+    from aigc_pipeline.schema import TableSchema
+
+    validated = lake.find_current(spec.name, "validated")
+    if validated is None or f"{name}/schema.json" not in validated.files():
+        return None
+    return TableSchema.model_validate(validated.read_json(f"{name}/schema.json"))
+
+
+def _plan_stages(
+    lake: Lake, spec: DatasetSpec, tables: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Each stage: what it would do, and the version now in force."""
+    from aigc_pipeline.lake import STAGES
+
+    rules = sum(len(table.expect) for table in spec.tables.values())
+    limit = f", at most {spec.generator.time_limit:g} s" if spec.generator.time_limit else ""
+    wanted = spec.synthesis.rows
+    scenarios = ", ".join(
+        f"{name} {scenario.rows or wanted or ''}".strip()
+        for name, scenario in spec.synthesis.scenarios.items()
+    )
+    rows = f"{wanted:,} rows of each table" if wanted else "as many rows as the source has"
+    gates = ", ".join(f"{name} {_limits(gate)}" for name, gate in spec.gates.items())
+    does = {
+        "raw": f"read {', '.join(t['source'] for t in tables)}",
+        "validated": f"hold it to its schema and {rules} expectations,"
+        f" split off a holdout of {spec.evaluation.holdout:.0%}",
+        "features": f"fit codecs; what fewer than {spec.privacy.min_subjects} subjects share"
+        " is not learned",
+        "model": f"train {spec.generator.family}, quality {spec.generator.quality}{limit}",
+        "synthetic": f"sample {rows} from seed {spec.synthesis.seed}"
+        + (f"; scenarios: {scenarios}" if scenarios else ""),
+        "evaluation": f"score it; gates: {gates or 'none'}",
+        "release": f"publish to {lake.warehouse} if every gate passes",
+    }
+    current = {stage: lake.find_current(spec.name, stage) for stage in STAGES}
+    return [
+        {"stage": stage, "does": does[stage], "current": version.id if version else None}
+        for stage, version in current.items()
+    ]
+
+
+def _limits(gate: Any) -> str:
+    ends = [("at least", gate.min), ("at most", gate.max)]
+    words = [
+        f"{word} {'what fresh real rows get' if end == 'holdout' else f'{end:g}'}"
+        for word, end in ends
+        if end is not None
+    ]
+    return " and ".join(words)
+
+
+def _show(spec: DatasetSpec, tables: list[dict[str, Any]], stages: list[dict[str, Any]]) -> None:
+    from aigc_pipeline.commands import show
+
+    show.table(
+        ["table", "source", "rows", "columns", "since the last run"],
+        [[t["table"], t["source"], t["rows"], t["columns"], _news(t)] for t in tables],
+        title=spec.title or spec.name,
+    )
+    show.table(
+        ["stage", "what a run would do", "in force"],
+        [[s["stage"], s["does"], s["current"]] for s in stages],
+    )
+
+
+def _news(table: dict[str, Any]) -> str:
+    if table["error"]:
+        return "cannot be read"
+    if table["changes"] is None:
+        return "no run yet"
+    return "; ".join(table["changes"]) or "no column changed"

@@ -1,0 +1,323 @@
+"""`aigc fit`, `aigc sample`, `aigc evaluate`: on plain files, without a dataset file or a lake."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from aigc_pipeline.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from aigc_pipeline.spec import TableSpec
+
+Quality = Literal["draft", "standard", "high"]
+# Share of the training file that judges where no holdout file is given.
+HOLDOUT = 0.2
+
+Delimiter = Annotated[str, typer.Option(help="CSV column delimiter.")]
+NullValues = Annotated[
+    list[str] | None, typer.Option("--null", help="CSV text that means missing; repeatable.")
+]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", help="COLUMN=KIND where the inferred kind is wrong; repeatable."),
+]
+
+
+def fit(
+    train: Annotated[
+        str, typer.Argument(help="The real table: CSV, Parquet, JSON lines or Excel.")
+    ],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Folder to write the model to.")],
+    target: Annotated[
+        str | None, typer.Option(help="Column that later scores predict; noted in the model.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Primary key: generated afresh, never learned.")
+    ] = None,
+    quality: Annotated[Quality, typer.Option(help="Effort of the training.")] = "standard",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    time_limit: Annotated[
+        str | None, typer.Option(help="Limit on training, e.g. 60s or 2m.")
+    ] = None,
+    min_subjects: Annotated[
+        int, typer.Option(min=1, help="Values of fewer rows than this are not learned.")
+    ] = 5,
+    types: Types = None,
+    delimiter: Delimiter = ",",
+    null: NullValues = None,
+) -> None:
+    """Learn a table from a file, and write the model to a folder.
+
+    Examples:
+      aigc fit train.csv --target income --model m
+      aigc fit sales.parquet --model m --quality high --time-limit 5m
+      aigc fit codes.csv --model m --type zip=category --null NA --null ?
+    """
+    from aigc_pipeline.commands import show
+    from aigc_pipeline.commands.live import bar
+    from aigc_pipeline.sources import read_table
+    from aigc_pipeline.spec import GeneratorSpec, PrivacySpec, parse_seconds
+    from aigc_pipeline.tabular import fit_table
+    from resources import ComputeResource
+
+    _check_model_folder(model)
+    try:
+        limit = None if time_limit is None else parse_seconds(time_limit)
+    except ValueError as error:
+        raise InputError(f"--time-limit: {error}") from None
+    table = _table_spec(train, delimiter, null, target=target, key=key, types=types)
+    name = _table_name(train)
+    df = read_table(table.source, Path.cwd(), name=name)
+    began = time.monotonic()
+    with bar("fit") as progress:
+        fitted = fit_table(
+            df,
+            table,
+            name=name,
+            generator=GeneratorSpec(quality=quality, time_limit=limit),
+            privacy=PrivacySpec(min_subjects=min_subjects),
+            seed=seed,
+            compute=ComputeResource().settings(),
+            progress=progress,
+        )
+    fitted.save(model)
+    seconds = time.monotonic() - began
+    show.say(f"learned {df.height:,} rows of {df.width} columns in {seconds:.1f} s: {model}")
+    show.say(f"  next: aigc sample {model} --rows {df.height} --output synthetic.csv")
+
+
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model folder that `aigc fit` wrote.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows to make.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .csv or .parquet.")
+    ],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 0,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Condition on a column: COLUMN=VALUE (again for another value), COLUMN=null,"
+            " COLUMN>=VALUE, COLUMN<=VALUE; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Make synthetic rows with a model, in constant memory.
+
+    Examples:
+      aigc sample m --rows 32561 --output synthetic.csv
+      aigc sample m -n 1000 -o old.parquet --where 'age>=60' --where sex=Female
+      aigc sample m -n 500 -o some.csv --where grade=D --where grade=E
+    """
+    from aigc_pipeline.commands import show
+    from aigc_pipeline.commands.live import bar
+    from aigc_pipeline.commands.output import check_output, write_batches
+    from aigc_pipeline.tabular import TableModel
+
+    check_output(output)
+    conditions = parse_where(where or [])
+    if not model.is_dir():
+        raise InputError(f"{model}: there is no such model folder; `aigc fit` writes one")
+    fitted = TableModel.load(model)
+    with bar("sample") as progress:
+        batches = fitted.sample_batches(
+            rows, seed=seed, where=conditions or None, progress=progress
+        )
+        written = write_batches(batches, output)
+    show.say(f"wrote {written:,} rows to {output}")
+
+
+def evaluate(
+    train: Annotated[str, typer.Argument(help="The real table that the model learned.")],
+    synthetic: Annotated[str, typer.Argument(help="The synthetic table to judge.")],
+    holdout: Annotated[
+        str | None,
+        typer.Option(
+            help="Real rows that the model never saw.  By default a fifth of TRAIN, which the"
+            " model may have seen: privacy and utility then look better than they are."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column to predict for the utility score.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Primary key: not compared.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="HTML report to write.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the judging models.")] = 0,
+    types: Types = None,
+    delimiter: Delimiter = ",",
+    null: NullValues = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Judge a synthetic table: fidelity, utility and privacy, beside what fresh real rows get.
+
+    Examples:
+      aigc evaluate train.csv synthetic.csv --holdout test.csv --target income
+      aigc evaluate train.csv synthetic.csv --output report.html --json
+    """
+    from aigc_pipeline import evaluation
+    from aigc_pipeline.commands import show
+    from aigc_pipeline.commands.live import bar
+    from aigc_pipeline.commands.run import score_rows, show_scores
+    from aigc_pipeline.sources import infer_schema, read_table
+
+    if output is not None:
+        _check_parent(output)
+    table = _table_spec(train, delimiter, null, target=target, key=key, types=types)
+    name = _table_name(train)
+    real = read_table(table.source, Path.cwd(), name=name)
+    schema = infer_schema(real, name, table)
+    other = {}
+    for path in (holdout, synthetic):
+        if path is not None:
+            source = _table_spec(path, delimiter, null).source
+            other[path] = _like(real, read_table(source, Path.cwd(), name=_table_name(path)), path)
+    kept, unseen = (real, other[holdout]) if holdout else split(real, seed)
+    with bar("evaluate") as progress:
+        result = evaluation.evaluate(
+            kept,
+            unseen,
+            other[synthetic],
+            schema,
+            target=target,
+            seed=seed,
+            progress=lambda message: progress(message, None),
+        )
+    scores = score_rows({name: result.model_dump(mode="json")})
+    if as_json:
+        show.print_json(scores)
+    else:
+        show_scores(scores, [])
+    if output is not None:
+        from aigc_pipeline.lake import write_atomically
+        from aigc_pipeline.spec import DatasetSpec
+
+        spec = DatasetSpec(
+            name="evaluation",
+            title=f"{Path(synthetic).name} against {Path(train).name}",
+            tables={name: table},
+        )
+        facts = {"real": train, "synthetic": synthetic, "holdout": holdout or "split off"}
+        report = evaluation.render_report(spec, {name: result}, [], facts)
+        write_atomically(output, report.encode())
+        show.note(f"wrote {output}")
+
+
+def parse_where(conditions: list[str]) -> dict[str, Any]:
+    """`where` of the dataset file from the command line's texts.
+
+    Raises InputError for a text that is no condition, or two that cannot go together.
+    """
+    from aigc_pipeline.spec import Between
+
+    values: dict[str, list[Any]] = {}
+    ranges: dict[str, dict[str, Any]] = {}
+    for text in conditions:
+        match = re.fullmatch(r"(.+?)\s*(>=|<=|=)\s*(.*)", text, re.DOTALL)
+        if match is None:
+            raise InputError(
+                f"--where {text!r} is no condition;"
+                " write COLUMN=VALUE, COLUMN>=VALUE or COLUMN<=VALUE"
+            )
+        column, operator, value = match[1], match[2], _scalar(match[3])
+        if operator == "=":
+            values.setdefault(column, []).append(value)
+        else:
+            ranges.setdefault(column, {})["min" if operator == ">=" else "max"] = value
+    both = values.keys() & ranges.keys()
+    if both:
+        raise InputError(f"--where: {min(both)!r} has both a value and a range; keep one of them")
+    where: dict[str, Any] = {c: v if len(v) > 1 else v[0] for c, v in values.items()}
+    try:
+        return where | {column: Between(**ends) for column, ends in ranges.items()}
+    except ValueError:
+        raise InputError("--where: the ends of a range are numbers or dates") from None
+
+
+def _scalar(text: str) -> Any:
+    """A number where it is written as one (036 is text), null as None, else the text."""
+    if text == "null":
+        return None
+    for kind in (int, float):
+        try:
+            if str(kind(text)) == text:
+                return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def split(df: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows in two parts, drawn by `seed`: to compare with, and to hold out."""
+    shuffled = df.sample(fraction=1.0, shuffle=True, seed=seed)
+    held = max(1, round(df.height * HOLDOUT))
+    return shuffled[held:], shuffled[:held]
+
+
+def _like(real: pl.DataFrame, df: pl.DataFrame, path: str) -> pl.DataFrame:
+    """A table with the real one's columns and dtypes. Raises InputError where it has others."""
+    for column in real.columns:
+        if column not in df.columns:
+            raise InputError(
+                f"{path}: there is no column {column!r}; {did_you_mean(column, df.columns)}"
+            )
+    df = df.select(real.columns)
+    for column, dtype in real.schema.items():
+        try:
+            df = df.with_columns(df[column].cast(dtype))
+        except Exception:  # Polars names the offending values, which must not be shown
+            raise InputError(
+                f"{path}: column {column!r} is {df.schema[column]}, in the real table it is {dtype}"
+            ) from None
+    return df
+
+
+def _table_spec(
+    path: str,
+    delimiter: str,
+    null: list[str] | None,
+    *,
+    types: list[str] | None = None,
+    **options: Any,
+) -> TableSpec:
+    """The part of a dataset file that these options stand for."""
+    from aigc_pipeline.spec import ColumnSpec, Kind, Source, TableSpec
+
+    columns = {}
+    for text in types or []:
+        column, equals, kind = text.rpartition("=")
+        if not equals or kind not in list(Kind):
+            hint = did_you_mean(kind, Kind)
+            raise InputError(f"--type {text!r}: write COLUMN=KIND; kinds: {hint}")
+        columns[column] = ColumnSpec(type=Kind(kind))
+    if len(delimiter) != 1:
+        raise InputError(f"--delimiter {delimiter!r}: give one character")
+    if re.match(r"https?://", path):
+        raise InputError(f"{path}: download the file first; a URL belongs in a dataset file")
+    source = Source(file=path, delimiter=delimiter, null_values=["", *(null or [])])
+    return TableSpec(source=source, columns=columns, **options)
+
+
+def _table_name(path: str) -> str:
+    """A table's name from its file's: what a file system and SQL both take."""
+    return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", Path(path).stem).strip(" .") or "table"
+
+
+def _check_model_folder(model: Path) -> None:
+    """Refuse a folder that is something else than a model before minutes of training are spent."""
+    if model.is_dir() and any(model.iterdir()) and not (model / "model.json").is_file():
+        raise InputError(f"--model: {model} holds other files; name a new folder or an older model")
+    if model.exists() and not model.is_dir():
+        raise InputError(f"--model: {model} is a file; name a folder")
+
+
+def _check_parent(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise InputError(f"--output: there is no folder {output.parent}; make it first")

@@ -1,0 +1,134 @@
+"""Detection: can a model tell synthetic rows from real ones, and what gives them away?
+
+Gradient-boosted trees (scikit-learn's HistGradientBoosting) learn to tell training rows from as
+many synthetic ones; 3-fold cross-validation, one AUC over all rows held out. 0.5 means they cannot
+be told apart, 1 that each one can. A classifier two-sample test: Lopez-Paz & Oquab (2017),
+"Revisiting classifier two-sample tests". The number of trees is fixed: stopping early on a small
+validation part ends such a detector before it has found anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from aigc_pipeline.evaluation.result import Score, Telling, not_evaluated
+from aigc_pipeline.evaluation.tables import Coded, Coder
+from aigc_pipeline.evaluation.trees import SETTINGS, features, single_thread
+
+MAX_ROWS = 20_000  # of each kind
+MIN_ROWS = 50  # of each kind; fewer say nothing
+FOLDS = 3
+TREES = 300
+SHUFFLED_ROWS = 2_000  # held-out rows behind `telling`
+
+DESCRIPTION = "How well boosted trees tell synthetic rows from training rows (AUC)"
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A detector's outcome. auc, error: area under the ROC curve and its standard error."""
+
+    auc: float
+    error: float
+    rows: int  # of each kind
+    telling: list[Telling] = field(default_factory=list)
+
+
+def detect(
+    real: Coded, other: Coded, coder: Coder, *, seed: int, explain: bool = False
+) -> Detection | None:
+    """Train and test detectors of `other` among equally many `real` rows; None for too few rows.
+
+    explain: also find the columns whose shuffling costs the detector most.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold
+
+    rows = min(len(real), len(other), MAX_ROWS)
+    if rows < MIN_ROWS or not coder.names:
+        return None
+    rng = np.random.default_rng(seed)
+    parts = [table.take(rng.permutation(len(table))[:rows]) for table in (real, other)]
+    values, is_category = features(parts, coder)
+    labels = np.repeat([0, 1], rows)
+    found = np.zeros(2 * rows)
+    telling: list[Telling] = []
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    with single_thread():
+        for fold, (fitted, tested) in enumerate(folds.split(values, labels)):
+            model = HistGradientBoostingClassifier(
+                max_iter=TREES, categorical_features=is_category, random_state=seed, **SETTINGS
+            ).fit(values[fitted], labels[fitted])
+            found[tested] = model.predict_proba(values[tested])[:, 1]
+            if explain and fold == 0:
+                some = rng.permutation(tested)[:SHUFFLED_ROWS]
+                telling = _telling(
+                    lambda x, model=model: model.decision_function(x),
+                    values[some],
+                    labels[some],
+                    coder.numeric + coder.categories,
+                    rng,
+                )
+    auc = float(roc_auc_score(labels, found))
+    return Detection(auc, auc_error(auc, rows, rows), rows, telling)
+
+
+def score(
+    train: Coded, holdout: Coded, synthetic: Coded, coder: Coder, *, seed: int
+) -> tuple[Score, list[Telling], dict[str, float]]:
+    """The detection score beside that of holdout rows, the telling columns, and row counts."""
+    ours = detect(train, synthetic, coder, seed=seed, explain=True)
+    if ours is None:
+        reason = (
+            f"a detector needs at least {MIN_ROWS} training and {MIN_ROWS} synthetic rows, and a"
+            f" column to judge; there are {len(train)} and {len(synthetic)} rows"
+        )
+        return not_evaluated("half", reason, DESCRIPTION), [], {}
+    fresh = detect(train, holdout, coder, seed=seed)
+    result = Score(
+        value=ours.auc,
+        error=ours.error,
+        reference=fresh.auc if fresh else None,
+        reference_error=fresh.error if fresh else None,
+        better="half",
+        description=DESCRIPTION,
+    )
+    facts = {"detection_rows": ours.rows, "detection_reference_rows": fresh.rows if fresh else 0}
+    return result, ours.telling, facts
+
+
+def _telling(
+    decide: Callable[[np.ndarray], np.ndarray],
+    values: np.ndarray,
+    labels: np.ndarray,
+    names: list[str],
+    rng: np.random.Generator,
+) -> list[Telling]:
+    """AUC lost on held-out rows when one column is shuffled, largest loss first."""
+    from sklearn.metrics import roc_auc_score
+
+    whole = roc_auc_score(labels, decide(values))
+    losses = []
+    for index, name in enumerate(names):
+        kept = values[:, index].copy()
+        values[:, index] = kept[rng.permutation(len(kept))]
+        losses.append(
+            Telling(column=name, auc_loss=float(whole - roc_auc_score(labels, decide(values))))
+        )
+        values[:, index] = kept
+    return sorted(losses, key=lambda t: -t.auc_loss)
+
+
+def auc_error(auc: float, positives: int, negatives: int) -> float:
+    """Standard error of an AUC. Hanley & McNeil (1982)."""
+    first, second = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = (
+        auc * (1 - auc)
+        + (positives - 1) * (first - auc**2)
+        + (negatives - 1) * (second - auc**2)
+    ) / (positives * negatives)
+    return float(np.sqrt(max(variance, 0.0)))

@@ -1,0 +1,119 @@
+"""What an evaluation is, as data: scores, columns, pairs, what the detector saw, gate verdicts.
+
+All of it is stored in `scores.json` and copied into releases, so it holds nothing that a release
+must not: no value of fewer than `min_subjects` subjects and no extreme.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aigc_pipeline.spec import Kind
+
+
+class Model(BaseModel):
+    """Strict base: results never change once computed, and NaN is no result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Score(Model):
+    """One figure of a table, beside the figure that fresh real rows get.
+
+    Shares and errors are between 0 and 1, not percent. A score that could not be computed has no
+    value, and `why_not` says why.
+    """
+
+    value: float | None
+    reference: float | None = None  # the holdout, judged in place of the synthetic rows
+    better: Literal["low", "high", "half"]
+    why_not: str | None = None
+    description: str = ""
+    error: float | None = None  # standard error of the value from the rows it was computed on
+    reference_error: float | None = None  # the same of the reference
+    reference_rows: int | None = None  # rows behind a reference that is a share of rows
+
+
+class Distribution(Model):
+    """A column's values as a chart shows them: protected bins or categories, and their shares.
+
+    Numbers have one more edge than shares; categories one label a share. Shares are of the values
+    present; a real bin of fewer than `min_subjects` subjects is counted as empty.
+    """
+
+    labels: list[str] = []
+    edges: list[float] = []
+    real: list[float]
+    synthetic: list[float]
+    folded: int = 0  # distinct values behind "(other)"
+
+
+class ColumnScore(Model):
+    """How one column compares: its distribution's shape and its share of missing values."""
+
+    column: str
+    shape_error: float | None
+    reference: float | None = None
+    why_not: str | None = None
+    kind: Kind | None = None
+    real_null_rate: float | None = None
+    synthetic_null_rate: float | None = None
+    distribution: Distribution | None = None
+
+
+class PairScore(Model):
+    """How the dependence between two columns compares; `reference` is the holdout's."""
+
+    columns: tuple[str, str]
+    measure: Literal["correlation", "contingency"]
+    trend_error: float | None
+    reference: float | None = None
+
+
+class Telling(Model):
+    """A column that gives synthetic rows away: the detector's loss of AUC when it is shuffled."""
+
+    column: str
+    auc_loss: float
+
+
+class Settings(Model):
+    """What an evaluation was computed from."""
+
+    train_rows: int
+    holdout_rows: int
+    synthetic_rows: int
+    target: str | None = None
+    min_subjects: int = 5
+    seed: int = 0
+    not_judged: list[str] = []  # keys, ids and faked columns
+
+
+class Evaluation(Model):
+    """All scores of one synthetic table."""
+
+    table: str
+    scores: dict[str, Score]
+    columns: list[ColumnScore]
+    pairs: list[PairScore]
+    telling: list[Telling] = []
+    facts: dict[str, float] = Field({}, description="Side figures that the report explains")
+    settings: Settings | None = None
+
+
+class GateResult(Model):
+    """A gate's verdict on one table's score."""
+
+    score: str
+    table: str
+    passed: bool
+    value: float | None
+    limit: str
+    message: str
+
+
+def not_evaluated(better: Literal["low", "high", "half"], reason: str, description: str) -> Score:
+    """A score without a value, and the reason."""
+    return Score(value=None, better=better, why_not=reason, description=description)

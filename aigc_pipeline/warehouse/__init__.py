@@ -1,0 +1,16 @@
+"""The release and the warehouse: approved synthetic tables in a DuckDB file that BI opens."""
+
+from aigc_pipeline.warehouse.history import ReleaseInfo, releases, rollback
+from aigc_pipeline.warehouse.publish import publish
+from aigc_pipeline.warehouse.query import QueryResult, query
+from aigc_pipeline.warehouse.release import create_release
+
+__all__ = [
+    "QueryResult",
+    "ReleaseInfo",
+    "create_release",
+    "publish",
+    "query",
+    "releases",
+    "rollback",
+]

@@ -1,0 +1,221 @@
+"""The warehouse's `catalog` schema: which synthetic tables there are, how good, made from what.
+
+Built from the releases alone, so the same releases give the same catalogue. Scores and checks
+cover every release kept, so a BI tool can chart them over time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from aigc_pipeline.errors import ArtefactError
+from aigc_pipeline.lake import Lake
+from aigc_pipeline.warehouse.catalog_tables import SCHEMA, TABLES, CatalogTable
+from aigc_pipeline.warehouse.duck import comment_on, create_table, identifier, run
+from aigc_pipeline.warehouse.record import BASELINE, Release, ReleasedTable, schema_name
+
+Row = dict[str, Any]
+
+
+def build(connection: duckdb.DuckDBPyConnection, lake: Lake, current: list[Release]) -> None:
+    """Create and fill the catalogue in the database in use, which has the tables already."""
+    run(connection, f"CREATE SCHEMA {identifier(SCHEMA)}")
+    rows: dict[str, list[Row]] = {table.name: [] for table in TABLES}
+    for release in current:
+        rows["datasets"].append(_dataset(release))
+        rows["scenarios"] += _scenarios(release)
+        rows["tables"] += [_table(release, table) for table in release.notes.tables]
+        rows["columns"] += [
+            row for table in release.notes.tables for row in _columns(connection, release, table)
+        ]
+        for version in lake.versions(release.dataset, "release"):
+            for name, more in _history(lake, Release(version), version.id == release.id).items():
+                rows[name] += more
+    for table in TABLES:
+        _write(connection, table, rows[table.name])
+
+
+def _write(connection: duckdb.DuckDBPyConnection, table: CatalogTable, rows: Iterable[Row]) -> None:
+    place = (SCHEMA, table.name)
+    create_table(connection, place, [(column, kind) for column, (kind, _) in table.columns.items()])
+    values = {column: [row.get(column) for row in rows] for column in table.columns}
+    frame = pl.DataFrame(
+        values, schema={c: _POLARS[kind] for c, (kind, _) in table.columns.items()}
+    )
+    connection.register("rows", frame.to_arrow())
+    run(connection, f"INSERT INTO {identifier(*place)} SELECT * FROM rows")
+    connection.unregister("rows")
+    comment_on(connection, "TABLE", place, f"Synthetic data catalogue. {table.description}")
+    for column, (_, description) in table.columns.items():
+        comment_on(
+            connection, "COLUMN", (*place, column), f"Synthetic data catalogue. {description}"
+        )
+
+
+_POLARS: dict[str, Any] = {
+    "VARCHAR": pl.String,
+    "BIGINT": pl.Int64,
+    "DOUBLE": pl.Float64,
+    "BOOLEAN": pl.Boolean,
+    "TIMESTAMP": pl.Datetime("us"),
+}
+
+
+def _naive(moment: datetime | None) -> datetime | None:
+    return moment and moment.replace(tzinfo=None)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _dataset(release: Release) -> Row:
+    notes = release.notes
+    return {
+        "dataset": release.dataset,
+        "title": notes.title,
+        "description": notes.description,
+        "domain": notes.domain,
+        "owners": ", ".join(notes.owners) or None,
+        "release": release.id,
+        "released_at": _naive(release.created_at),
+        "tables": sum(table.scenario == BASELINE for table in notes.tables),
+        "rows": release.baseline_rows,
+    }
+
+
+def _scenarios(release: Release) -> list[Row]:
+    return [
+        {
+            "dataset": release.dataset,
+            "scenario": name,
+            "schema_name": schema_name(release.dataset, name),
+            "description": scenario.description,
+            "conditions": _json(scenario.where),
+            "rows": sum(table.rows for table in release.notes.tables if table.scenario == name),
+        }
+        for name, scenario in sorted(release.notes.scenarios.items())
+    ]
+
+
+def _table(release: Release, table: ReleasedTable) -> Row:
+    about = release.notes.about.get(table.table)
+    return {
+        "dataset": release.dataset,
+        "scenario": table.scenario,
+        "schema_name": table.schema_name,
+        "table_name": table.table,
+        "description": about and about.description,
+        "primary_key": about and about.key,
+        "target": about and about.target,
+        "columns": len(table.columns),
+        "rows": table.rows,
+        "release": release.id,
+    }
+
+
+def _columns(
+    connection: duckdb.DuckDBPyConnection, release: Release, table: ReleasedTable
+) -> Iterable[Row]:
+    judged = release.evaluations[table.table]["columns"] if table.scenario == BASELINE else []
+    errors = {column["column"]: column["shape_error"] for column in judged}
+    types = dict(table.columns)
+    for position, column in enumerate(release.schemas[table.table].columns, 1):
+        # A column at a time, so that memory holds the distinct values of one.
+        name = identifier(column.name)
+        counted = f"SELECT count({name}), count(DISTINCT {name}) FROM {identifier(*table.name)}"
+        [(present, distinct)] = run(connection, counted)
+        learned = "generated afresh" if column.is_generated else "learned"
+        yield {
+            "dataset": release.dataset,
+            "schema_name": table.schema_name,
+            "table_name": table.table,
+            "position": position,
+            "column_name": column.name,
+            "kind": column.kind.value,
+            "data_type": types[column.name],
+            "nullable": column.nullable,
+            "null_rate": (table.rows - present) / table.rows if table.rows else None,
+            "distinct_values": distinct,
+            "description": column.description,
+            "made": "computed" if column.derived else "faked" if column.pii else learned,
+            "shape_error": errors.get(column.name),
+        }
+
+
+def _history(lake: Lake, release: Release, is_current: bool) -> dict[str, list[Row]]:
+    """A kept release's facts, scores, checks and lineage; of a damaged one only what is wrong."""
+    who = {"dataset": release.dataset, "release": release.id}
+    try:
+        return {
+            "releases": [who | {"is_current": is_current} | _facts(release)],
+            "scores": [who | {"is_current": is_current} | row for row in _scores(release)],
+            "checks": [who | row for row in (*_gates(release), *_rules(release))],
+            "lineage": [who | edge for edge in release.lineage],
+        }
+    except ArtefactError as error:
+        if is_current:
+            raise
+        problem = str(error).replace(f"{lake.home}/", "")
+        return {"releases": [who | {"is_current": False, "problem": problem}]}
+
+
+def _facts(release: Release) -> Row:
+    notes, manifest = release.notes, release.version.manifest
+    return {
+        "created_at": _naive(release.created_at),
+        "code_version": manifest["code_version"],
+        "seed": notes.seed,
+        "rows": release.baseline_rows,
+        "model_family": notes.model.family,
+        "model_quality": notes.model.quality,
+        "trained_at": _naive(notes.model.trained_at),
+        "privacy": _json(notes.privacy),
+        "spec_sha256": manifest["spec_sha256"],
+    }
+
+
+def _scores(release: Release) -> Iterable[Row]:
+    for table, evaluation in sorted(release.evaluations.items()):
+        for name, score in evaluation["scores"].items():
+            fields = ("value", "error", "reference", "better", "description", "why_not")
+            row = {field: score.get(field) for field in fields}
+            yield row | {
+                "released_at": _naive(release.created_at),
+                "table_name": table,
+                "score": name,
+            }
+
+
+def _gates(release: Release) -> Iterable[Row]:
+    for gate in release.gates:
+        yield {
+            "table_name": gate["table"],
+            "check_type": "gate",
+            "name": gate["score"],
+            "severity": "critical",
+            "passed": gate["passed"],
+            "value": gate["value"],
+            "accepted": gate["limit"],
+        }
+
+
+def _rules(release: Release) -> Iterable[Row]:
+    for table, rules in sorted(release.validation.items()):
+        for rule in rules:
+            yield {
+                "table_name": table,
+                "check_type": "validation",
+                "name": rule["rule"],
+                "column_name": rule["column"],
+                "severity": rule["severity"],
+                "passed": rule["success"],
+                "rows_seen": rule["rows_seen"],
+                "failed_rows": rule["failed_rows"],
+            }

@@ -1,0 +1,135 @@
+"""SQL on the warehouse, read-only: what `aigc query` and a person in a notebook run."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from aigc_pipeline.errors import ArtefactError, InputError, did_you_mean
+from aigc_pipeline.lake import Lake
+from aigc_pipeline.warehouse.duck import connect, first_line, identifier, literal, run
+
+_ALLOWED = {
+    "SELECT",
+    "EXPLAIN",
+}  # DuckDB counts WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE as SELECT
+# Types Polars cannot take over from Arrow; shown as DuckDB writes them.
+_AS_TEXT = re.compile(r"\b(INTERVAL|UNION|BIT|VARIANT|TIME WITH TIME ZONE)\b")
+_NO_TABLE = re.compile(r"Table with name (.+?) does not exist")
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """Rows of a query; `truncated` says that more exist than were asked for."""
+
+    frame: pl.DataFrame
+    truncated: bool
+
+    @property
+    def note(self) -> str | None:
+        """A line to show below a truncated result."""
+        return f"the first {self.frame.height} rows; more exist" if self.truncated else None
+
+
+def query(lake: Lake, sql: str, *, limit: int | None = 1000) -> QueryResult:
+    """The first `limit` rows of one SELECT on the warehouse (all of them when `limit` is None).
+
+    The connection reads the warehouse and nothing else: no other file, no network, no extension, no
+    setting. Intervals and other types Polars lacks come as text.
+
+    Raises:
+        InputError: no warehouse yet, anything but one query, or an SQL error (with DuckDB's message
+            and the nearest table name).
+        ArtefactError: the file cannot be opened.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit {limit}: ask for at least 1 row")
+    with open_warehouse(lake) as connection:
+        try:
+            relation = _plan(connection, sql)
+            rows = relation.limit(limit + 1).pl() if limit is not None else relation.pl()
+        except (duckdb.Error, pl.exceptions.PolarsError) as error:
+            raise InputError(_explain(connection, error)) from error
+    truncated = limit is not None and rows.height > limit
+    return QueryResult(rows.head(limit) if limit is not None else rows, truncated)
+
+
+def open_warehouse(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """A locked-down connection on the warehouse: it reads that file and can do nothing else."""
+    if not lake.warehouse.is_file():
+        raise InputError(
+            f"{lake.warehouse}: there is no warehouse yet; run `aigc run DATASET` to publish one"
+        )
+    try:
+        connection = connect(Path(tempfile.gettempdir()) / f"aigc-query-{os.getpid()}")
+    except OSError as error:
+        raise ArtefactError(f"the query has no place to work ({error}); free some space") from error
+    try:
+        run(connection, f"ATTACH {literal(str(lake.warehouse))} AS warehouse (READ_ONLY)")
+        run(connection, "USE warehouse")
+        run(connection, "SET enable_external_access = false")
+        run(connection, "SET lock_configuration = true")
+    except duckdb.Error as error:
+        connection.close()
+        raise ArtefactError(
+            f"{lake.warehouse}: cannot be opened ({first_line(error)}); close what holds it open"
+            " for writing, or run `aigc run DATASET` to publish it afresh"
+        ) from error
+    return connection
+
+
+def _plan(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise InputError(f"write exactly one query; found {len(statements)} statements")
+    if (kind := statements[0].type.name) not in _ALLOWED:
+        hint = "; name the values of a PIVOT: PIVOT … ON column IN (…)" if kind == "MULTI" else ""
+        raise InputError(
+            "only queries run on the warehouse (SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, EXPLAIN),"
+            f" not {kind}{hint}"
+        )
+    relation = connection.sql(sql)
+    if not any(_AS_TEXT.search(str(kind)) for kind in relation.types):
+        return relation
+    # The wrapped query makes repeated column names distinct, so each can be named here.
+    relation = relation.limit(2**62)
+    shown = zip(relation.columns, relation.types, strict=True)
+    return relation.project(
+        ", ".join(
+            f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}"
+            if _AS_TEXT.search(str(kind))
+            else identifier(name)
+            for name, kind in shown
+        )
+    )
+
+
+def _explain(connection: duckdb.DuckDBPyConnection, error: Exception) -> str:
+    message = str(error).strip()
+    if missing := _NO_TABLE.search(message):
+        tables = run(
+            connection,
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables()"
+            " WHERE database_name = 'warehouse' UNION ALL"
+            " SELECT schema_name || '.' || view_name FROM duckdb_views()"
+            " WHERE database_name = 'warehouse' AND NOT internal ORDER BY ALL",
+        )
+        return f"{first_line(error)} {_nearest(missing[1], [row[0] for row in tables])}"
+    return message
+
+
+def _nearest(name: str, tables: list[str]) -> str:
+    """A hint by table name; DuckDB's own may name a system table, or leave out the schema."""
+    bare: dict[str, list[str]] = {}
+    for table in tables:
+        bare.setdefault(table.split(".", 1)[1].lower(), []).append(table)
+    if near := difflib.get_close_matches(name.lower(), bare, n=1, cutoff=0.6):
+        return f"did you mean {' or '.join(bare[near[0]][:4])}?"
+    return did_you_mean(name, [table for table in tables if not table.startswith("catalog.")])
