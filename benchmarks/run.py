@@ -110,7 +110,9 @@ def fidelity_speed(bench: Bench, rows: pl.DataFrame, schema: TableSchema) -> flo
     ours = time.perf_counter() - began
     kinds = {c.name: "numerical" if c.is_numeric else "categorical" for c in schema.judged}
     metadata = {"columns": {name: {"sdtype": kind} for name, kind in kinds.items()}}
-    frames = [pd.DataFrame(canonical(df, schema).to_dict(as_series=False)) for df in (bench.train, rows)]
+    frames = [
+        pd.DataFrame(canonical(df, schema).to_dict(as_series=False)) for df in (bench.train, rows)
+    ]
     report = QualityReport()
     report.num_rows_subsample = None
     began = time.perf_counter()

@@ -235,6 +235,21 @@ def test_keys_are_made_afresh_above_the_real_ones() -> None:
     assert frame["id"].to_list() == list(range(1041, 1141))
 
 
+def test_a_number_that_often_equals_another_columns_is_a_state_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    bill = rng.gamma(2, 500, 3000).round(2)
+    paid = np.where(rng.random(3000) < 0.3, bill, rng.gamma(2, 90, 3000).round(2))
+    df = pl.DataFrame({"paid": paid, "bill": bill, "n": rng.integers(0, 5, 3000)})
+    codec, _ = _table(df)
+    copied = [c for c in codec.codecs if isinstance(c, NumberCodec) and c.copy_of is not None]
+    assert len(copied) == 1  # small integers agree by chance, which is no copy
+    again = TableCodec.from_json(json.loads(json.dumps(codec.to_json())))
+    for each in (codec, again):
+        decoded = each.decode(each.encode(df), np.random.default_rng(0))
+        same = (decoded["paid"] == decoded["bill"]).to_numpy()
+        assert np.array_equal(same, paid == bill)
+
+
 def test_leading_columns_come_first_then_small_ones() -> None:
     df = pl.DataFrame(
         {"a": ["x", "y"] * 50, "b": list(range(10)) * 10, "c": [1.5, 2.5, 3.5, 4.5] * 25}

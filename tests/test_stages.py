@@ -150,7 +150,9 @@ def test_a_failed_contract_stops_before_training(source: Path, tmp_path: Path) -
     result = stages.validate(lake, spec)
     contract = next(c for c in result.checks if c.name == "contract")
     assert result.version is None and not contract.passed
-    assert "expect_column_values_to_be_between" in contract.message and "alcohol" in contract.message
+    assert (
+        "expect_column_values_to_be_between" in contract.message and "alcohol" in contract.message
+    )
     assert lake.find_current("wines", "validated") is None
     with pytest.raises(ArtefactError, match="there is no validated yet"):
         stages.featurize(lake, spec)
@@ -196,7 +198,10 @@ def scenario(**where) -> dict:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (scenario(alcohl=13), "scenarios.odd.where.alcohl: unknown column 'alcohl'; did you mean 'alcohol'"),
+        (
+            scenario(alcohl=13),
+            "scenarios.odd.where.alcohl: unknown column 'alcohl'; did you mean 'alcohol'",
+        ),
         (scenario(alcohol="strong"), "'strong' does not fit a number column"),
         ({"privacy": {"subject": "owner"}}, "privacy.subject: unknown column 'owner'"),
     ],

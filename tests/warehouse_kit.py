@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from aigc_pipeline.evaluation import ColumnScore, Evaluation, Score
+from aigc_pipeline.evaluation.result import ColumnScore, Evaluation, Score
 from aigc_pipeline.lake import Lake, Version, sha256_file
 from aigc_pipeline.parquet import ShardWriter
 from aigc_pipeline.schema import ColumnSchema, TableSchema

@@ -226,7 +226,7 @@ def parse_where(conditions: list[str]) -> dict[str, Any]:
                 f"--where {text!r} is no condition;"
                 " write COLUMN=VALUE, COLUMN>=VALUE or COLUMN<=VALUE"
             )
-        column, operator, value = match[1], match[2], _scalar(match[3])
+        column, operator, value = match[1], match[2], _scalar(match[3].strip())
         if operator == "=":
             values.setdefault(column, []).append(value)
         else:

@@ -108,19 +108,30 @@ def _telling(
     names: list[str],
     rng: np.random.Generator,
 ) -> list[Telling]:
-    """AUC lost on held-out rows when one column is shuffled, largest loss first."""
+    """What the detector loses on held-out rows when one column is shuffled, largest loss first.
+
+    The margin (its log-odds for the right answer) still tells columns apart where so many of them
+    give a row away that the AUC survives the loss of any one.
+    """
     from sklearn.metrics import roc_auc_score
 
-    whole = roc_auc_score(labels, decide(values))
+    sign = 2 * labels - 1
+
+    def judge() -> tuple[float, float]:
+        odds = decide(values)
+        return float(roc_auc_score(labels, odds)), float((sign * odds).mean())
+
+    auc, margin = judge()
     losses = []
     for index, name in enumerate(names):
         kept = values[:, index].copy()
         values[:, index] = kept[rng.permutation(len(kept))]
-        losses.append(
-            Telling(column=name, auc_loss=float(whole - roc_auc_score(labels, decide(values))))
-        )
+        shuffled = judge()
+        losses.append((name, auc - shuffled[0], max(margin - shuffled[1], 0.0)))
         values[:, index] = kept
-    return sorted(losses, key=lambda t: -t.auc_loss)
+    total = sum(loss for _, _, loss in losses) or 1.0
+    found = [Telling(column=n, auc_loss=a, weight=loss / total) for n, a, loss in losses]
+    return sorted(found, key=lambda telling: -telling.weight)
 
 
 def auc_error(auc: float, positives: int, negatives: int) -> float:

@@ -73,10 +73,11 @@ class PairScore(Model):
 
 
 class Telling(Model):
-    """A column that gives synthetic rows away: the detector's loss of AUC when it is shuffled."""
+    """How far a column gives synthetic rows away: what shuffling it costs the detector."""
 
     column: str
     auc_loss: float
+    weight: float  # its part of what all columns' shufflings cost; the parts sum to 1
 
 
 class Settings(Model):

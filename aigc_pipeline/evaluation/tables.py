@@ -57,6 +57,8 @@ class Coder:
         subjects: pl.Series | None = None,
     ) -> None:
         """Count the training rows' `plain_values`; `subjects` are theirs, one a row by default."""
+        self.schema = schema
+        self.min_subjects = min_subjects
         self.numeric = [c.name for c in schema.judged if c.is_numeric]
         self.categories = [c.name for c in schema.judged if not c.is_numeric]
         self.names = [c.name for c in schema.judged]

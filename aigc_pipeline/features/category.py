@@ -74,7 +74,9 @@ class CategoryCodec(Codec):
         # A tuple never seen in training (a holdout row) falls to "other", or to the rarest one.
         return found["__token"].fill_null(self.size - 1).to_numpy().astype(np.int32)
 
-    def decode(self, tokens: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+    def decode(
+        self, tokens: np.ndarray, rng: np.random.Generator, row: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
         frame = self._frame
         if self.has_other:
             row = [OTHER] if self._says_other() else [None] * len(self.columns)

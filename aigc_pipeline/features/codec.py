@@ -37,8 +37,13 @@ class Codec(ABC):
         """Tokens of each row, int32 [rows]."""
 
     @abstractmethod
-    def decode(self, tokens: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
-        """Values for tokens [rows], as a frame of `columns` in their source dtypes."""
+    def decode(
+        self, tokens: np.ndarray, rng: np.random.Generator, row: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
+        """Values for tokens [rows], as a frame of `columns` in their source dtypes.
+
+        row: the columns of the same rows that were decoded before.
+        """
 
     @abstractmethod
     def allowed(self, column: ColumnSchema, condition: Condition) -> np.ndarray:

@@ -18,7 +18,9 @@ def check_where(where: Where, schema: TableSchema, at: FieldPath = ("where",)) -
     for name, condition in where.items():
         if name not in schema.names:
             hint = did_you_mean(name, schema.names)
-            problems.append(((*at, name), f"there is no column {name!r} in {schema.name!r}; {hint}"))
+            problems.append(
+                ((*at, name), f"there is no column {name!r} in {schema.name!r}; {hint}")
+            )
         elif schema[name].is_generated:
             problems.append(((*at, name), "the column is made afresh, so it takes no condition"))
         else:

@@ -20,15 +20,16 @@ SPIKES = 8
 
 
 class NumberCodec(Codec):
-    """Tokens in rising order of value: [null], then frequent values and bins.
+    """Tokens in rising order of value: [null], frequent values and bins, ["as in that column"].
 
     A value that many subjects share is a token of its own (so zero inflation and repeated values
     are states). The rest lie in bins of about equal mass, finer in the tails. Within a bin a value
     is drawn on the source's grid, as round as the bin's real values were. No bin, and nothing
     beyond the outermost edges, rests on fewer than `min_subjects` subjects.
 
-    low, high: int64 [tokens without null], a token's span in units of the last decimal place;
-    equal for a frequent value. levels: float64 [tokens without null, steps], roundness shares.
+    low, high: int64 [spans], a token's span in units of the last decimal place; equal for a
+    frequent value. levels: float64 [spans, steps], roundness shares. copy_of: the column whose
+    value the last token repeats (see `copies`), or None.
     """
 
     type_name = "number"
@@ -46,6 +47,7 @@ class NumberCodec(Codec):
         nullable: bool,
         format: str | None = None,
         datetime: bool = False,
+        copy_of: ColumnSchema | None = None,
     ) -> None:
         self.columns = [column]
         self.dtype = dtype
@@ -56,8 +58,10 @@ class NumberCodec(Codec):
         self.nullable = nullable
         self.format = format
         self.datetime = datetime
+        self.copy_of = copy_of
         self.size = len(marginal)
         self._first = int(nullable)  # index of the first value token
+        self._spans = slice(self._first, self._first + len(low))
         self._single = low == high
         self._single_values = low[self._single]
         self._single_tokens = np.flatnonzero(self._single)
@@ -71,14 +75,18 @@ class NumberCodec(Codec):
         subjects: Subjects,
         *,
         max_bins: int = 200,
+        copy_of: ColumnSchema | None = None,
     ) -> NumberCodec:
         """Learn the grid, the frequent values and the bins of one column."""
         values = df.select(canonical_expr(column)).to_series().to_numpy()
-        present = ~np.isnan(values)
-        nullable = column.nullable or not present.all()
-        grid = Grid.fit(values[present])
-        units = grid.to_units(values[present])
-        subjects = subjects.take(np.flatnonzero(present))
+        nullable = column.nullable or bool(np.isnan(values).any())
+        copied = _copied(df, values, copy_of)
+        if (~copied & ~np.isnan(values)).sum() < 4 * subjects.minimum:
+            copy_of, copied = None, np.zeros_like(copied)  # nothing left to learn the rest from
+        own = ~np.isnan(values) & ~copied
+        grid = Grid.fit(values[~np.isnan(values)])
+        units = grid.to_units(values[own])
+        subjects = subjects.take(np.flatnonzero(own))
         low, high = _spans(units, subjects, grid, max_bins)
         codec = cls(
             column.name,
@@ -87,15 +95,18 @@ class NumberCodec(Codec):
             low,
             high,
             np.ones((len(low), len(grid.steps))),
-            np.ones(len(low) + int(nullable)),
+            np.ones(len(low) + int(nullable) + int(copy_of is not None)),
             nullable=nullable,
             format=column.format,
             datetime=column.kind == Kind.DATETIME,
+            copy_of=copy_of,
         )
         tokens = codec._tokens(units) if len(low) else np.zeros(0, dtype=np.int64)
         counts = np.bincount(tokens + codec._first, minlength=codec.size).astype(float)
         if nullable:
-            counts[0] = (~present).sum()
+            counts[0] = np.isnan(values).sum()
+        if copy_of is not None:
+            counts[-1] = copied.sum()
         # A state seen nowhere in this sample (a null, say) keeps a sliver: logs need it.
         counts = np.maximum(counts, 0.1)
         codec.marginal = counts / counts.sum()
@@ -128,16 +139,24 @@ class NumberCodec(Codec):
         values = df.select(self._canonical()).to_series().to_numpy()
         tokens = np.zeros(len(values), dtype=np.int32)
         present = ~np.isnan(values)
-        if self.size > self._first:
+        if len(self.low):
             tokens[present] = self._tokens(self.grid.to_units(values[present])) + self._first
+        if self.copy_of is not None:
+            tokens[_copied(df, values, self.copy_of)] = self.size - 1
         return tokens
 
-    def decode(self, tokens: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+    def decode(
+        self, tokens: np.ndarray, rng: np.random.Generator, row: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
         index = tokens.astype(np.int64) - self._first
-        present = index >= 0
+        drawn = (index >= 0) & (index < len(self.low))
         values = np.full(len(tokens), np.nan)
-        if present.any():
-            values[present] = self.grid.to_values(self._draw(index[present], rng))
+        if drawn.any():
+            values[drawn] = self.grid.to_values(self._draw(index[drawn], rng))
+        if self.copy_of is not None and row is not None:
+            source = row.select(canonical_expr(self.copy_of)).to_series().to_numpy()
+            copied = tokens == self.size - 1
+            values[copied] = source[copied]
         series = pl.Series(self.columns[0], values, nan_to_null=True)
         return pl.DataFrame([series]).select(self._restore())
 
@@ -170,7 +189,9 @@ class NumberCodec(Codec):
     def allowed(self, column: ColumnSchema, condition: Condition) -> np.ndarray:
         # A bin may meet a condition if its span touches a wanted value; decoding settles the rest.
         mask = np.zeros(self.size, dtype=bool)
-        spans = mask[self._first :]
+        spans = mask[self._spans]
+        if self.copy_of is not None:
+            mask[-1] = True
         low, high = self.grid.to_values(self.low), self.grid.to_values(self.high)
         if isinstance(condition, Between):
             least, most = bounds(column, condition)
@@ -207,27 +228,28 @@ class NumberCodec(Codec):
 
     def _positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Mid-point of each value token on the empirical CDF, and its share, both [tokens]."""
-        shares = self.marginal[self._first :]
+        shares = self.marginal[self._spans]
         shares = shares / shares.sum()
         return np.cumsum(shares) - shares / 2, shares
 
     def basis(self) -> np.ndarray | None:
-        """Piecewise-linear encoding of the empirical CDF, normal score, null flag, spikes.
+        """Piecewise-linear encoding of the empirical CDF, normal score, null, copy, spikes.
 
         Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning".
         """
-        values = self.size - self._first
-        features = np.zeros((self.size, SEGMENTS + 2 + SPIKES), dtype=np.float32)
-        if values:
+        features = np.zeros((self.size, SEGMENTS + 3 + SPIKES), dtype=np.float32)
+        if len(self.low):
             middle, shares = self._positions()
             scaled = middle[:, None] * SEGMENTS - np.arange(SEGMENTS)
-            features[self._first :, :SEGMENTS] = np.clip(scaled, 0, 1)
-            features[self._first :, SEGMENTS] = ndtri(np.clip(middle, 1e-4, 1 - 1e-4))
+            features[self._spans, :SEGMENTS] = np.clip(scaled, 0, 1)
+            features[self._spans, SEGMENTS] = ndtri(np.clip(middle, 1e-4, 1 - 1e-4))
             spikes = [t for t in np.argsort(-shares)[:SPIKES] if shares[t] > 0.01]
             for slot, token in enumerate(spikes):
-                features[self._first + token, SEGMENTS + 2 + slot] = 1.0
+                features[self._first + token, SEGMENTS + 3 + slot] = 1.0
         if self.nullable:
             features[0, SEGMENTS + 1] = 1.0
+        if self.copy_of is not None:
+            features[-1, SEGMENTS + 2] = 1.0
         return features
 
     def smoothing(self, width: float = 0.7) -> np.ndarray | None:
@@ -242,7 +264,7 @@ class NumberCodec(Codec):
         kernel[:, self._single_tokens] = 0
         np.fill_diagonal(kernel, 1.0)
         target = np.eye(self.size, dtype=np.float32)
-        target[self._first :, self._first :] = kernel / kernel.sum(1, keepdims=True)
+        target[self._spans, self._spans] = kernel / kernel.sum(1, keepdims=True)
         return target
 
     def to_json(self) -> dict[str, Any]:
@@ -259,6 +281,7 @@ class NumberCodec(Codec):
             "nullable": self.nullable,
             "format": self.format,
             "datetime": self.datetime,
+            "copy_of": None if self.copy_of is None else self.copy_of.model_dump(mode="json"),
         }
 
     @classmethod
@@ -275,7 +298,15 @@ class NumberCodec(Codec):
             nullable=state["nullable"],
             format=state["format"],
             datetime=state["datetime"],
+            copy_of=state["copy_of"] and ColumnSchema.model_validate(state["copy_of"]),
         )
+
+
+def _copied(df: pl.DataFrame, values: np.ndarray, copy_of: ColumnSchema | None) -> np.ndarray:
+    """Rows whose value is that of another column, zeros not counted; bool [rows]."""
+    if copy_of is None:
+        return np.zeros(len(values), dtype=bool)
+    return (values == df.select(canonical_expr(copy_of)).to_series().to_numpy()) & (values != 0)
 
 
 def _spans(

@@ -13,6 +13,7 @@ from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features.category import CategoryCodec
 from aigc_pipeline.features.codec import Codec, Subjects, codec_from_json
 from aigc_pipeline.features.conditions import condition_expr
+from aigc_pipeline.features.copies import find_copies
 from aigc_pipeline.features.generated import GeneratedColumn
 from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.schema import TableSchema, canonical_expr
@@ -64,15 +65,18 @@ class TableCodec:
         codecs: list[Codec] = [
             CategoryCodec.fit(df, [schema[name] for name in group], subjects) for group in combined
         ]
-        for column in learned:
-            if column.name in in_combination:
-                continue
+        single = [c for c in learned if c.name not in in_combination]
+        copies = find_copies(df, single)
+        for column in single:
             if column.is_numeric:
-                codecs.append(NumberCodec.fit(df, column, subjects, max_bins=bins))
+                source = copies.get(column.name)
+                copy_of = None if source is None else schema[source]
+                codecs.append(NumberCodec.fit(df, column, subjects, max_bins=bins, copy_of=copy_of))
             else:
                 codecs.append(CategoryCodec.fit(df, [column], subjects))
         leading = set(lead)
         codecs.sort(key=lambda c: (leading.isdisjoint(c.columns), c.size))
+        codecs = _sources_first(codecs)
         generated = [GeneratedColumn.fit(df, c) for c in schema.columns if c.is_generated]
         return cls(schema, spec, codecs, generated)
 
@@ -87,8 +91,10 @@ class TableCodec:
 
     def decode(self, tokens: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
         """Learned and derived columns for tokens [rows, codecs]; generated ones are added last."""
-        frames = [codec.decode(tokens[:, i], rng) for i, codec in enumerate(self.codecs)]
-        return apply_derive(pl.concat(frames, how="horizontal"), self.spec, self.schema)
+        row = self.codecs[0].decode(tokens[:, 0], rng)
+        for i, codec in enumerate(self.codecs[1:], start=1):
+            row = row.hstack(codec.decode(tokens[:, i], rng, row))
+        return apply_derive(row, self.spec, self.schema)
 
     def complete(self, frame: pl.DataFrame, start: int, rng: np.random.Generator) -> pl.DataFrame:
         """Add generated columns for rows [start, …) and put all in the source's order."""
@@ -139,6 +145,24 @@ class TableCodec:
             [codec_from_json(c) for c in state["codecs"]],
             [GeneratedColumn(**g) for g in state["generated"]],
         )
+
+
+def _sources_first(codecs: list[Codec]) -> list[Codec]:
+    """The same order, but a column that copies another one comes after it."""
+    copies = {c.columns[0]: c for c in codecs if isinstance(c, NumberCodec) and c.copy_of}
+    ordered: list[Codec] = []
+    waiting: dict[str, list[Codec]] = {}
+    done: set[str] = set()
+    for codec in codecs:
+        copy = copies.get(codec.columns[0])
+        if copy is not None and copy.copy_of is not None and copy.copy_of.name not in done:
+            waiting.setdefault(copy.copy_of.name, []).append(codec)
+            continue
+        ordered.append(codec)
+        done.update(codec.columns)
+        for name in codec.columns:
+            ordered += waiting.pop(name, [])
+    return ordered
 
 
 def _holds(constraint: Constraint, schema: TableSchema) -> pl.Expr:

@@ -1,0 +1,114 @@
+"""Evaluation: scores for fidelity, utility and privacy, gates on them, and the report.
+
+Every score stands beside the one that fresh real rows, the holdout, get in the synthetic rows'
+place: no generator can be asked to do better than reality itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from aigc_pipeline.errors import InputError
+from aigc_pipeline.evaluation.gates import check_gates
+from aigc_pipeline.evaluation.report import render_report
+from aigc_pipeline.evaluation.result import (
+    ColumnScore,
+    Evaluation,
+    GateResult,
+    PairScore,
+    Score,
+    Settings,
+)
+from aigc_pipeline.schema import TableSchema
+
+__all__ = [
+    "ColumnScore",
+    "Evaluation",
+    "GateResult",
+    "PairScore",
+    "Score",
+    "check_gates",
+    "evaluate",
+    "render_report",
+]
+
+
+def evaluate(
+    train: pl.DataFrame,
+    holdout: pl.DataFrame,
+    synthetic: pl.DataFrame,
+    schema: TableSchema,
+    *,
+    target: str | None = None,
+    min_subjects: int = 5,
+    subject: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Judge a synthetic table by the rows its model learned from and by rows it never saw.
+
+    Args:
+        train: real rows that the model was trained on.
+        holdout: real rows that it was not; without them there is nothing to compare a score with,
+            and what needs them is not evaluated.
+        synthetic: the rows to judge, with the columns and types of the real ones.
+        schema: the columns; keys, ids and faked columns are not judged.
+        target: column that the utility scores predict.
+        min_subjects: values and extremes of fewer subjects are protected: left out of what is
+            asked of the synthetic rows, and never shown.
+        subject: column that names the subject; each row is its own by default.
+        seed: of the judging models and of samples. The same seed gives the same evaluation.
+        progress: is told what is being done, in a few words.
+
+    Raises:
+        InputError: a table is empty, or lacks a column or its type.
+    """
+    from aigc_pipeline.evaluation import detection, fidelity, privacy, utility
+    from aigc_pipeline.evaluation.distributions import distributions
+    from aigc_pipeline.evaluation.tables import Coder, plain_values
+
+    tell = progress or (lambda message: None)
+    for name, table in (("training", train), ("synthetic", synthetic)):
+        if not table.height:
+            raise InputError(f"table {schema.name!r}: there are no {name} rows to judge")
+    tell("reading the rows")
+    plain = (
+        plain_values(train, schema),
+        plain_values(holdout, schema),
+        plain_values(synthetic, schema),
+    )
+    subjects = train[subject] if subject is not None else None
+    coder = Coder(plain[0], schema, min_subjects=min_subjects, subjects=subjects)
+    coded = (coder.encode(plain[0]), coder.encode(plain[1]), coder.encode(plain[2]))
+    tell("comparing columns and pairs of columns")
+    scores, columns, pairs = fidelity.compare(*coded, coder, schema)
+    tell("training detectors")
+    scores["detection_auc"], telling, facts = detection.score(*coded, coder, seed=seed)
+    tell("training on synthetic, testing on real")
+    useful, more = utility.score(*coded, coder, target=target, seed=seed)
+    scores |= useful
+    facts |= more
+    tell("looking for copies")
+    private, more = privacy.score(plain, coded, coder, seed=seed)
+    scores |= private
+    facts |= more
+    shown = distributions(coded[0], coded[2], coder, min_rows=min_subjects)
+    return Evaluation(
+        table=schema.name,
+        scores=scores,
+        columns=[c.model_copy(update={"distribution": shown.get(c.column)}) for c in columns],
+        pairs=pairs,
+        telling=telling,
+        facts=facts,
+        settings=Settings(
+            train_rows=train.height,
+            holdout_rows=holdout.height,
+            synthetic_rows=synthetic.height,
+            target=target,
+            min_subjects=min_subjects,
+            seed=seed,
+            not_judged=[c.name for c in schema.columns if c.is_generated],
+        ),
+    )
