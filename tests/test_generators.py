@@ -199,7 +199,7 @@ def test_rare_values_never_appear(telco: pl.DataFrame) -> None:
     model = fit_table(planted, TableSpec(source={"file": "x"}), generator=DRAFT)
     rows = model.sample(3000)
     assert "canary@example.com" not in rows["payment_method"]
-    assert rows["total_charges"].max() < 4_000_000
+    assert rows["total_charges"].max() < 9_000
     assert "canary" not in json.dumps(model.codec.to_json())
     open_model = fit_table(
         planted, TableSpec(source={"file": "x"}), generator=DRAFT,

@@ -335,8 +335,8 @@ def _spans(
 def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[tuple[int, int]]:
     """Bins over sorted values: equal mass, halved towards both tails, edges between people.
 
-    The outermost edges are the means of the `minimum` smallest and largest values, so that no
-    extreme is learned; inner edges lie halfway between two neighbouring values.
+    The outermost edges leave out the `minimum` smallest and largest values, so that no extreme is
+    learned. Every edge lies halfway between two neighbouring values: it is nobody's own.
     """
     # With several rows a subject, ask for as many rows as could come from too few subjects.
     per_subject = 1
@@ -354,12 +354,13 @@ def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[
         while tail // 2 >= 2 * least:
             tail //= 2
             cuts.append(n - tail)
-    k = min(least, n)
-    lowest, highest = int(rest[:k].mean()), int(-(-rest[-k:].sum() // k))
+    k = min(least, (n - 1) // 2)
+    lowest = (int(rest[max(k - 1, 0)]) + int(rest[k])) // 2
+    highest = (int(rest[n - 1 - max(k - 1, 0)]) + int(rest[n - 1 - k]) + 1) // 2
     edges = [lowest // unit * unit]
     for cut in cuts:
         middle = (int(rest[cut - 1]) + int(rest[cut])) // 2 // unit * unit
-        if edges[-1] < middle < highest:
+        if edges[-1] + unit < middle < highest - unit:
             edges.append(middle)
     edges.append(max(highest // unit * unit, edges[-1] + unit))
     # Spans are (previous edge, edge]: a bin starts one grid step above the one before.
