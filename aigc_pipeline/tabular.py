@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline import __version__
-from aigc_pipeline.errors import ArtefactError
+from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.autoregressive import Autoregressive
 from aigc_pipeline.generators.base import Generator
@@ -24,6 +26,7 @@ from aigc_pipeline.sources import apply_derive, infer_schema
 from aigc_pipeline.spec import GeneratorSpec, PrivacySpec, TableSpec, Where
 from aigc_pipeline.synthesis import Sampler
 
+MODEL_FILES = {"card.json", "codecs.json", "model.json", "weights.safetensors"}
 FAMILIES: dict[str, type[Generator]] = {Autoregressive.family: Autoregressive}
 
 
@@ -62,16 +65,31 @@ class TableModel:
         """Log-likelihood of each row of a table in nats: low means implausible."""
         return pl.Series("log_prob", self.generator.log_prob(self.codec.encode(df)))
 
-    def save(self, folder: Path) -> None:
-        """Write codecs.json, weights.safetensors, model.json and card.json to a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.generator.save(folder)
-        _write_json(folder / "codecs.json", self.codec.to_json())
-        _write_json(folder / "card.json", self.card)
+    def save(self, folder: Path | str) -> None:
+        """Write codecs.json, weights.safetensors, model.json and card.json to a folder.
+
+        The folder appears once it is whole; a model that was there is replaced. Raises InputError
+        where anything else is in the way.
+        """
+        folder = Path(folder)
+        if folder.exists() and {p.name for p in folder.iterdir()} - MODEL_FILES:
+            raise InputError(f"{folder}: there are files here that are no model; name a new folder")
+        part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+        part.mkdir(parents=True)
+        try:
+            self.generator.save(part)
+            _write_json(part / "codecs.json", self.codec.to_json())
+            _write_json(part / "card.json", self.card)
+            if folder.exists():
+                shutil.rmtree(folder)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
     @classmethod
-    def load(cls, folder: Path) -> TableModel:
+    def load(cls, folder: Path | str) -> TableModel:
         """Read what `save` wrote. Raises ArtefactError for a damaged or older folder."""
+        folder = Path(folder)
         try:
             codecs = json.loads((folder / "codecs.json").read_bytes())
             card = json.loads((folder / "card.json").read_bytes())

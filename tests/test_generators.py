@@ -87,6 +87,17 @@ def test_save_and_load_give_the_same_rows(model: TableModel, tmp_path: Path) -> 
     assert loaded.card == json.loads(json.dumps(model.card))
 
 
+def test_saving_never_replaces_anything_but_a_model(model: TableModel, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("mine")
+    with pytest.raises(InputError, match="there are files here that are no model"):
+        model.save(tmp_path / "notes")
+    model.save(tmp_path / "m")
+    model.save(tmp_path / "m")  # a model may be replaced
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "notes"]
+    assert [p.name for p in (tmp_path / "notes").iterdir()] == ["diary.txt"]
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [

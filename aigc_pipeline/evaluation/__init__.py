@@ -94,7 +94,7 @@ def evaluate(
     private, more = privacy.score(plain, coded, coder, seed=seed)
     scores |= private
     facts |= more
-    shown = distributions(coded[0], coded[2], coder, min_rows=min_subjects)
+    shown = distributions(plain[0], plain[2], coder)
     return Evaluation(
         table=schema.name,
         scores=scores,

@@ -1,4 +1,4 @@
-"""The report's charts: small ones as paths for the template, large ones drawn by Altair as SVG.
+"""The report's charts: small ones as places for the template, the large one drawn by Altair as SVG.
 
 Colours are CSS variables, so that one picture serves a light and a dark page.
 """
@@ -8,27 +8,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from html import escape
+from typing import Any
 
 from markupsafe import Markup
 
 from aigc_pipeline.evaluation.result import ColumnScore, Evaluation
+from aigc_pipeline.evaluation.wording import percent
 from aigc_pipeline.spec import Kind
 
 WIDTH, HEIGHT = 280, 84  # of a histogram, in its own units
 HEATMAP_COLUMNS = 60  # at most; those with the largest errors
 DOT_COLUMNS = 30
 STEPS = (0.01, 0.02, 0.05, 0.10, 0.20)  # where the heatmap's colours change
-HEAT_LABELS = ["< 1 %", "1 – 2 %", "2 – 5 %", "5 – 10 %", "10 – 20 %", "≥ 20 %"]
+HEAT_LABELS = ["below 1 %", "to 2 %", "to 5 %", "to 10 %", "to 20 %", "more"]
 
 # Altair wants colours; each of these stands for a CSS variable and is replaced in the SVG.
-INK, GRID, REAL, SYNTHETIC, EMPTY = "#010101", "#010102", "#010103", "#010104", "#010105"
+INK, GRID, EMPTY = "#010101", "#010102", "#010103"
 HEAT = [f"#02020{i}" for i in range(6)]
 VARIABLES = {
     INK: "--muted",
     GRID: "--line",
-    REAL: "--real",
-    SYNTHETIC: "--synthetic",
     EMPTY: "--empty",
     **{colour: f"--heat-{i}" for i, colour in enumerate(HEAT)},
 }
@@ -61,19 +62,24 @@ def histogram(column: ColumnScore) -> Histogram | None:
         if share > 0
     )
     steps = "".join(f"V{height(share)}H{at[i + 1]}" for i, share in enumerate(shown.synthetic))
-    ends = [shown.edges[0], shown.edges[bins // 2], shown.edges[-1]]
-    return Histogram(bars, f"M0,{HEIGHT}{steps}V{HEIGHT}", [_tick(end, column.kind) for end in ends])
+    low, high = shown.edges[0], shown.edges[-1]
+    if column.kind == Kind.INTEGER and low % 1:  # integers lie in the middle of their bins
+        low, high = low + 0.5, high - 0.5
+    ticks = [low, (low + high) / 2, high] if high > low else [low]
+    outline = f"M0,{HEIGHT}{steps}V{HEIGHT}"
+    return Histogram(bars, outline, [_tick(value, column.kind) for value in ticks])
 
 
 def _tick(value: float, kind: Kind | None) -> str:
     if kind == Kind.DATETIME:
         return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=value)).strftime("%Y-%m-%d")
-    if kind == Kind.INTEGER and value % 1:  # integers lie in the middle of their bins
-        value += 0.5
     for size, letter in ((1e12, "T"), (1e9, "bn"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
-            return f"{value / (1e3 if letter == 'k' else size):.4g} {letter}".replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
+            text = f"{value / (1e3 if letter == 'k' else size):.4g} {letter}"
+            break
+    else:
+        text = f"{value:.4g}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def heatmap(evaluation: Evaluation) -> Markup | None:
@@ -98,13 +104,13 @@ def heatmap(evaluation: Evaluation) -> Markup | None:
             low, high = sorted((first, second), key=place.__getitem__)
             cells.append({"x": low, "y": high, "level": _level(error)})
     step = max(14, min(36, 900 // len(names)))
-    names_axis = {"labelLimit": 190, "labelFontSize": min(12, max(9, step - 5))}
+    axis = partial(alt.Axis, labelLimit=190, labelFontSize=min(12, max(9, step - 5)))
     chart = (
         alt.Chart(alt.Data(values=cells))
         .mark_rect(stroke=None)
         .encode(
-            x=alt.X("x:N", sort=names[:-1], title=None, axis=alt.Axis(labelAngle=-90, **names_axis)),
-            y=alt.Y("y:N", sort=names[1:], title=None, axis=alt.Axis(**names_axis)),
+            x=alt.X("x:N", sort=names[:-1], title=None, axis=axis(labelAngle=-90)),
+            y=alt.Y("y:N", sort=names[1:], title=None, axis=axis()),
             color=alt.Color(
                 "level:O",
                 scale=alt.Scale(domain=list(range(-1, 6)), range=[EMPTY, *HEAT]),
@@ -124,68 +130,50 @@ def _level(error: float | None) -> int:
     return -1 if error is None else sum(error >= step for step in STEPS)
 
 
-def shape_dots(evaluation: Evaluation) -> Markup | None:
-    """Shape error by column, synthetic beside fresh real rows, worst first."""
-    import altair as alt
+def dots(evaluation: Evaluation) -> tuple[list[dict[str, str | None]], list[str]]:
+    """Shape errors by column beside fresh real rows', worst first, as places on one scale.
 
+    Returns rows of `column`, `error`, `fresh` and their `at`, `fresh_at` in percent of the scale,
+    and the scale's labels.
+    """
     columns = [c for c in evaluation.columns if c.shape_error is not None]
     columns = sorted(columns, key=lambda c: -(c.shape_error or 0.0))[:DOT_COLUMNS]
-    if not columns:
-        return None
-    names = [c.column for c in columns]
-    dots = [
-        {"column": c.column, "who": who, "error": error}
+    largest = max([max(c.shape_error or 0.0, c.reference or 0.0) for c in columns], default=0.0)
+    top = next((t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if largest <= t), 1.0)
+
+    def place(error: float | None) -> str | None:
+        return None if error is None else f"{100 * error / top:.2f}"
+
+    rows = [
+        {
+            "column": c.column,
+            "error": percent(c.shape_error or 0.0),
+            "at": place(c.shape_error),
+            "fresh": None if c.reference is None else percent(c.reference),
+            "fresh_at": place(c.reference),
+        }
         for c in columns
-        for who, error in (("fresh real rows", c.reference), ("synthetic rows", c.shape_error))
-        if error is not None
     ]
-    base = alt.Chart(alt.Data(values=dots)).encode(
-        y=alt.Y("column:N", sort=names, title=None, axis=alt.Axis(labelLimit=210, grid=True)),
-        x=alt.X("error:Q", title="shape error", axis=alt.Axis(format=".1~%", tickCount=6)),
-    )
-    scale = alt.Scale(domain=["fresh real rows", "synthetic rows"], range=[REAL, SYNTHETIC])
-    chart = (
-        base.mark_line(color=GRID, strokeWidth=2).encode(detail="column:N")
-        + base.mark_point(filled=True, size=70, opacity=1).encode(
-            color=alt.Color("who:N", scale=scale, legend=None),
-            shape=alt.Shape(
-                "who:N",
-                scale=alt.Scale(domain=scale.domain, range=["diamond", "circle"]),
-                legend=None,
-            ),
-        )
-    ).properties(width=420, height=alt.Step(20))
-    return _draw(chart, f"Shape error of {len(names)} columns, largest first, beside fresh rows'")
+    return rows, ["0", f"{50 * top:g} %", f"{100 * top:g} %"]
 
 
-def _draw(chart, label: str) -> Markup:  # type: ignore[no-untyped-def]
-    """An Altair chart as an SVG that takes the page's colours and width."""
+def _draw(chart: Any, label: str) -> Markup:
+    """An Altair chart as an SVG that takes the page's colours."""
     import vl_convert
 
-    chart = chart.configure(
-        background="transparent",
-        font="system-ui, sans-serif",
-        aria=False,
-    )
-    chart = chart.configure_view(stroke=None).configure_axis(
-        labelColor=INK,
-        titleColor=INK,
-        domainColor=GRID,
-        tickColor=GRID,
-        gridColor=GRID,
-        labelFontSize=12,
-        titleFontSize=12,
-        titleFontWeight="normal",
+    chart = (
+        chart.configure(background="transparent", font="system-ui, sans-serif", aria=False)
+        .configure_view(stroke=None)
+        .configure_axis(labelColor=INK, domainColor=GRID, tickColor=GRID)
     )
     svg = vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
     for colour, variable in VARIABLES.items():
         svg = svg.replace(f'"{colour}"', f'"var({variable})"')
-    width = float(re.search(r'width="([\d.]+)"', svg)[1])  # type: ignore[index]
-    opening = re.match(r"<svg[^>]*>", svg)
-    view_box = re.search(r'viewBox="[^"]*"', opening[0])[0]  # type: ignore[index]
+    opening, inside = svg.split(">", 1)
+    size = dict(re.findall(r'(width|viewBox)="([^"]*)"', opening))
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {view_box} role="img"'
-        f' aria-label="{escape(label)}" style="width:{width:.0f}px">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size["viewBox"]}" role="img"'
+        f' aria-label="{escape(label)}" style="width:{float(size["width"]):.0f}px">'
     )
     # Vega escapes all texts; nothing else in its SVG comes from the data.
-    return Markup(head + svg[len(opening[0]) :])  # type: ignore[index]
+    return Markup(head + inside)

@@ -67,7 +67,7 @@ def detect(
             if explain and fold == 0:
                 some = rng.permutation(tested)[:SHUFFLED_ROWS]
                 telling = _telling(
-                    lambda x, model=model: model.decision_function(x),
+                    model.decision_function,
                     values[some],
                     labels[some],
                     coder.numeric + coder.categories,
@@ -97,7 +97,9 @@ def score(
         better="half",
         description=DESCRIPTION,
     )
-    facts = {"detection_rows": ours.rows, "detection_reference_rows": fresh.rows if fresh else 0}
+    facts: dict[str, float] = {"detection_rows": ours.rows}
+    if fresh:
+        facts["detection_reference_rows"] = fresh.rows
     return result, ours.telling, facts
 
 
@@ -138,8 +140,6 @@ def auc_error(auc: float, positives: int, negatives: int) -> float:
     """Standard error of an AUC. Hanley & McNeil (1982)."""
     first, second = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = (
-        auc * (1 - auc)
-        + (positives - 1) * (first - auc**2)
-        + (negatives - 1) * (second - auc**2)
+        auc * (1 - auc) + (positives - 1) * (first - auc**2) + (negatives - 1) * (second - auc**2)
     ) / (positives * negatives)
     return float(np.sqrt(max(variance, 0.0)))

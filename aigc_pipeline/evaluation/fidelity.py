@@ -1,12 +1,11 @@
 """Fidelity: do single columns, and pairs of columns, have the real distribution?
 
 Shape and trend follow SDMetrics 0.32 (`QualityReport` with both thresholds 0), vectorised: a number
-is judged by 1 − KSComplement, a category by 1 − TVComplement, two numbers by 1 −
-CorrelationSimilarity (Pearson), any other pair by 1 − ContingencySimilarity, where a number is cut
-into ten bins of equal width over each table's own range, as SDMetrics does. A missing category is a
-value of its own; missing numbers are left out and judged by the null rate. All errors are shares
-between 0 and 1; 0 is identical. What SDMetrics leaves out as not computable (a correlation with a
-constant) is left out here too.
+is judged by KSComplement, a category by TVComplement, two numbers by CorrelationSimilarity
+(Pearson), any other pair by ContingencySimilarity, where a number is cut into ten bins of equal
+width over each table's own range. An error is 1 less that similarity, a share between 0 and 1. A
+missing category is a value of its own; missing numbers are left out, and judged by the null rate.
+What SDMetrics leaves out as not computable (a correlation with a constant) is left out here too.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ NULLS = "Largest difference between the shares of missing values of a column"
 class Marks:
     """The errors of one table against the training rows; NaN where one could not be computed.
 
-    shape: float64 [columns, numeric ones first]. nulls: the same. trend: float64 [columns, columns].
+    shape, nulls: float64 [columns, numeric ones first]. trend: float64 [columns, columns].
     """
 
     shape: np.ndarray
@@ -202,12 +201,12 @@ def null_rates(table: Coded) -> np.ndarray:
 
 
 def correlations(numbers: np.ndarray) -> np.ndarray:
-    """Pearson correlations over the rows where both columns are present, float64 [columns, columns].
+    """Pearson correlations over the rows where both columns are present.
 
-    NaN where a column is constant or fewer than two rows have both. All pairs at once: five matrix
-    products of the standardised columns and their masks.
+    float64 [columns, columns]; NaN where a column is constant or fewer than two rows have both. All
+    pairs at once: five matrix products of the standardised columns and their masks.
     """
-    rows, columns = numbers.shape
+    columns = numbers.shape[1]
     present = ~np.isnan(numbers)
     count = present.sum(0)
     filled = np.where(present, numbers, 0.0)

@@ -1,7 +1,7 @@
 """Gates: a score meets its threshold, or the table is refused and says why.
 
 The limit `holdout` is what fresh real rows get, give or take two standard errors of that figure:
-reference + 2 s.e. as a maximum, reference − 2 s.e. as a minimum. Where none of n fresh rows showed
+the reference plus 2 s.e. as a maximum, less 2 s.e. as a minimum. Where none of n fresh rows showed
 a thing at all, the most its true share may be with 95 % confidence is 3 / n, and that is the limit
 ("rule of three"; Hanley & Lippman-Hand, 1983).
 """
@@ -60,10 +60,10 @@ def _check(score: str, table: str, found: Score | None, gate: Gate) -> GateResul
             return _result(score, table, False, value, _written(gate), message)
     above, below = low is None or value >= low, high is None or value <= high
     words = _limits(gate, low, high)
-    given = _digits(value)
-    if not (above and below) and given in words:  # rounding would hide by how much it misses
-        given = repr(value)
-    message = f"{score} is {given}, {'within' if above and below else 'not'} {words}"
+    digits = _digits(value)
+    if not (above and below) and digits in words:  # rounding would hide by how much it misses
+        digits = repr(value)
+    message = f"{score} is {digits}, {'within' if above and below else 'not'} {words}"
     if found.reference is not None:
         message += f" (fresh real rows get {_digits(found.reference)})"
     return _result(score, table, above and below, value, words, message)

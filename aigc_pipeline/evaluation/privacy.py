@@ -7,7 +7,7 @@ holdout, other real people, gets. None of these is a proof: they find leaks, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
@@ -140,7 +140,7 @@ def _distance_share(coded: Three, rng: np.random.Generator) -> tuple[Score, dict
     return result, {"dcr_rows": queries, "dcr_reference_rows": rows}
 
 
-def _scaler(train: Coded):  # type: ignore[no-untyped-def]
+def _scaler(train: Coded) -> Callable[[Coded], np.ndarray]:
     """A function from a table to its numbers on the training rows' scale, missing ones filled."""
     empty = np.isnan(train.numbers).all(0)
     numbers = np.where(empty, 0.0, train.numbers)
@@ -213,6 +213,6 @@ def _extremes(plain: ThreeFrames, coder: Coder) -> Score:
 
     def beyond(table: pl.DataFrame) -> np.ndarray:
         numbers = table.select(coder.numeric).to_numpy().reshape(table.height, len(coder.numeric))
-        return ((numbers < coder.low) | (numbers > coder.high)).any(1)
+        return np.any((numbers < coder.low) | (numbers > coder.high), axis=1)
 
     return _share_of(beyond(synthetic), beyond(holdout), EXTREMES)

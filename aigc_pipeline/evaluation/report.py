@@ -14,8 +14,9 @@ from typing import Any
 from aigc_pipeline import __version__
 from aigc_pipeline.evaluation import charts
 from aigc_pipeline.evaluation.gates import limit
-from aigc_pipeline.evaluation.result import ColumnScore, Evaluation, GateResult, Score
+from aigc_pipeline.evaluation.result import ColumnScore, Evaluation, GateResult, PairScore, Score
 from aigc_pipeline.evaluation.wording import WORDS, Words, against_fresh, percent, written
+from aigc_pipeline.features.category import OTHER
 from aigc_pipeline.spec import DatasetSpec
 
 OPEN_COLUMNS = 12  # column cards that are not folded away
@@ -34,6 +35,7 @@ class Card:
     reference: str | None
     as_fresh: bool | None
     gate: GateResult | None
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def _table(name: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> di
     }
     columns = sorted(evaluation.columns, key=_column_order)
     shown = [(column, charts.histogram(column), _bars(column)) for column in columns]
+    dots, scale = charts.dots(evaluation)
     pairs = [p for p in evaluation.pairs if p.trend_error is not None]
     return {
         "name": name,
@@ -105,8 +108,9 @@ def _table(name: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> di
         "open_columns": shown[:OPEN_COLUMNS],
         "other_columns": shown[OPEN_COLUMNS:],
         "heatmap": charts.heatmap(evaluation),
-        "shapes": charts.shape_dots(evaluation),
-        "pairs": sorted(pairs, key=lambda p: -(p.trend_error or 0.0))[:WORST_PAIRS],
+        "dots": dots,
+        "dots_scale": scale,
+        "pairs": sorted(pairs, key=_beyond_fresh, reverse=True)[:WORST_PAIRS],
         "pairs_left_out": len(evaluation.pairs) - len(pairs),
         "telling": _telling(evaluation),
         "together": all(t.auc_loss < 0.01 for t in evaluation.telling[:3]),
@@ -123,6 +127,7 @@ def _card(name: str, score: Score, gate: GateResult | None) -> Card:
         reference=None if score.reference is None else written(score.reference, words.unit),
         as_fresh=against_fresh(name, score),
         gate=gate,
+        meaning=f"{score.description}." if words.group == "Utility" else words.meaning,
     )
 
 
@@ -153,19 +158,27 @@ def _column_order(column: ColumnScore) -> float:
     return -2.0 if column.shape_error is None else -column.shape_error
 
 
+def _beyond_fresh(pair: PairScore) -> float:
+    """By how much a pair's error exceeds that of fresh real rows."""
+    return (pair.trend_error or 0.0) - (pair.reference or 0.0)
+
+
 def _bars(column: ColumnScore) -> list[dict[str, Any]]:
     """Rows of a category column's chart: label, both shares, and bar lengths in percent."""
     shown = column.distribution
     if shown is None or not shown.labels:
         return []
-    top = max(*shown.real, *shown.synthetic, 1e-9)
+    named = [i for i, label in enumerate(shown.labels) if label != OTHER]
+    top = max((max(shown.real[i], shown.synthetic[i]) for i in named), default=1.0) or 1.0
     return [
         {
             "label": label,
             "real": percent(real),
             "synthetic": percent(synthetic),
-            "real_width": f"{100 * real / top:.1f}",
-            "synthetic_width": f"{100 * synthetic / top:.1f}",
+            # "(other)" is no value, and often so large that it would dwarf all others.
+            "widths": [f"{100 * share / top:.1f}" for share in (real, synthetic)]
+            if label != OTHER
+            else [],
         }
         for label, real, synthetic in zip(shown.labels, shown.real, shown.synthetic, strict=True)
     ]

@@ -46,6 +46,7 @@ class Coder:
         equal, at the median, where a column has fewer subjects; infinite without protection.
     values: by category column, the values of at least `min_subjects` subjects, frequent first.
     rare: by category column, the values of fewer subjects.
+    who: int64 [training rows], the subject of each.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Coder:
         self.categories = [c.name for c in schema.judged if not c.is_numeric]
         self.names = [c.name for c in schema.judged]
         who = subjects if subjects is not None else pl.arange(plain.height, eager=True)
+        self.who = who.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
         ranges = [protected_range(plain[name], who, min_subjects) for name in self.numeric]
         self.low, self.high = np.array(ranges, dtype=float).reshape(-1, 2).T
         self.values: dict[str, list[str]] = {}

@@ -52,7 +52,7 @@ def score(
         task = _task([train, holdout, synthetic], coder, target)
         reason = _too_little(task, target)
     if reason is not None:
-        descriptions = (GAP, SYNTHETIC.format("target", "AUC or R²"), REAL.format("target", "AUC or R²"))
+        descriptions = [GAP, *(text.format("target", "AUC or R²") for text in (SYNTHETIC, REAL))]
         betters = ("low", "high", "high")
         return {
             name: not_evaluated(better, reason, description)  # type: ignore[arg-type]
@@ -71,7 +71,12 @@ def score(
 
     order = np.random.default_rng(seed).permutation(len(truth))
     real, ours = both(order).tolist()
-    error = number(jackknife(lambda kept: -np.diff(both(order[kept])), len(truth), GROUPS)[0])
+
+    def figures(kept: np.ndarray) -> np.ndarray:
+        real, ours = both(order[kept])
+        return np.array([real - ours, ours, real])
+
+    error, error_ours, error_real = map(number, jackknife(figures, len(truth), GROUPS))
     what = "AUC" if task.is_class else "R²"
     return {
         "utility_gap": Score(
@@ -83,9 +88,16 @@ def score(
             description=GAP,
         ),
         "utility_synthetic": Score(
-            value=ours, reference=real, better="high", description=SYNTHETIC.format(target, what)
+            value=ours,
+            error=error_ours,
+            reference=real,
+            reference_error=error_real,
+            better="high",
+            description=SYNTHETIC.format(target, what),
         ),
-        "utility_real": Score(value=real, better="high", description=REAL.format(target, what)),
+        "utility_real": Score(
+            value=real, error=error_real, better="high", description=REAL.format(target, what)
+        ),
     }, {"utility_rows": rows, "utility_tested_rows": len(truth)}
 
 

@@ -95,14 +95,14 @@ WORDS: dict[str, Words] = {
 def written(value: float | None, unit: Unit) -> str:
     """A figure with its unit: `1.2 %`, `0.647`, `3`; a dash where there is none."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return "\N{EN DASH}"
     if unit == "share":
         return percent(value)
     if unit == "points":
         return f"{100 * value:.2f} points"
     if unit == "count":
         return f"{value:,.0f}"
-    return f"{value:.3f}".replace("-", "−")
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(value: float) -> str:
