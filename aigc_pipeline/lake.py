@@ -72,7 +72,7 @@ class Version:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """The parsed manifest. Raises ArtefactError when it is missing, torn or of another format."""
+        """The parsed manifest. Raises ArtefactError when missing, torn or of another format."""
         file = self.path / "manifest.json"
         try:
             manifest = json.loads(file.read_bytes())
@@ -82,7 +82,8 @@ class Version:
             ) from error
         if manifest.get("format") != FORMAT:
             raise ArtefactError(
-                f"{file}: written in format {manifest.get('format')}, this version reads {FORMAT}; run the stage again"
+                f"{file}: written in format {manifest.get('format')}, this version reads {FORMAT}; "
+                "run the stage again"
             )
         return manifest
 

@@ -13,7 +13,7 @@ from aigc_pipeline.spec import Kind
 
 
 class ColumnSchema(BaseModel):
-    """One column: its meaning (`kind`), its storage (`dtype`, a Polars type's name) and its role."""
+    """One column: its meaning (`kind`), its storage (`dtype`, a Polars type) and its role."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

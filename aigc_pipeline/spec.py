@@ -206,7 +206,8 @@ class Expectation(Model):
         rules = self.model_extra or {}
         if len(rules) != 1 or not next(iter(rules)).startswith("expect_"):
             raise ValueError(
-                "write one Great Expectations rule, e.g. {expect_column_values_to_not_be_null: {column: x}}"
+                "write one Great Expectations rule, e.g. "
+                "{expect_column_values_to_not_be_null: {column: x}}"
             )
         if not isinstance(next(iter(rules.values())), dict):
             raise ValueError("the rule's arguments are a mapping, e.g. {column: x, min_value: 0}")
@@ -308,8 +309,14 @@ class SynthesisSpec(Model):
 
 
 GATED_SCORES = (
-    "shape_error", "trend_error", "detection_auc", "utility_gap", "copied_rows", "dcr_share", "null_rate_error",
-)  # fmt: skip
+    "shape_error",
+    "trend_error",
+    "detection_auc",
+    "utility_gap",
+    "copied_rows",
+    "dcr_share",
+    "null_rate_error",
+)
 
 
 class Gate(Model):
@@ -363,7 +370,8 @@ class DatasetSpec(Model):
             check_table_name(name)
             if name.lower() in seen:
                 raise ValueError(
-                    f"tables {seen[name.lower()]!r} and {name!r} differ only by case, which SQL ignores"
+                    f"tables {seen[name.lower()]!r} and {name!r} differ only by case,"
+                    " which SQL ignores"
                 )
             seen[name.lower()] = name
         return tables

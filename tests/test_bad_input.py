@@ -1,4 +1,4 @@
-"""Every bad input a user may bring: a clear error, its exit code, and the last release untouched."""
+"""Every bad input: a clear error, its exit code, and the last release untouched."""
 
 from __future__ import annotations
 

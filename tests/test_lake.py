@@ -73,7 +73,7 @@ def test_an_artefact_of_another_format_is_refused(lake: Lake) -> None:
     version = write(lake, "one")
     file = version.path / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
-    with pytest.raises(ArtefactError, match="format 99.*run the stage again"):
+    with pytest.raises(ArtefactError, match=r"format 99.*run the stage again"):
         _ = lake.current("shop", "raw").manifest
 
 

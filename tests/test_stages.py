@@ -128,7 +128,7 @@ def test_a_shard_changed_after_evaluation_is_not_released(source, tmp_path, chan
         shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     else:
         shard.unlink()
-    with pytest.raises(ArtefactError, match="part-00000.parquet"):
+    with pytest.raises(ArtefactError, match=r"part-00000\.parquet"):
         stages.release(lake, make_spec())
     assert not lake.warehouse.exists() and lake.find_current("wines", "release") is None
 
@@ -219,7 +219,9 @@ def test_a_spec_that_does_not_fit_its_table_stops_before_training(
 def test_a_scenario_that_is_never_met_names_itself(source: Path, tmp_path: Path) -> None:
     lake, spec = Lake(tmp_path / "lake"), make_spec(**scenario(cultivar="riesling"))
     run_all(lake, spec, source, until="model")
-    with pytest.raises(InputError, match="scenario 'odd', table 'wine'.*no value that was learned"):
+    with pytest.raises(
+        InputError, match=r"scenario 'odd', table 'wine'.*no value that was learned"
+    ):
         stages.synthesize(lake, spec)
     assert lake.find_current("wines", "synthetic") is None
 

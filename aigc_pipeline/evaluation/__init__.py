@@ -20,8 +20,10 @@ from aigc_pipeline.evaluation.result import (
     PairScore,
     Score,
     Settings,
+    not_evaluated,
 )
 from aigc_pipeline.schema import TableSchema
+from aigc_pipeline.spec import GATED_SCORES
 
 __all__ = [
     "ColumnScore",
@@ -63,7 +65,7 @@ def evaluate(
         progress: is told what is being done, in a few words.
 
     Raises:
-        InputError: a table is empty, or lacks a column or its type.
+        InputError: no training or synthetic rows, or a table lacks a column or its type.
     """
     from aigc_pipeline.evaluation import detection, fidelity, privacy, utility
     from aigc_pipeline.evaluation.distributions import distributions
@@ -73,6 +75,17 @@ def evaluate(
     for name, table in (("training", train), ("synthetic", synthetic)):
         if not table.height:
             raise InputError(f"table {schema.name!r}: there are no {name} rows to judge")
+    settings = Settings(
+        train_rows=train.height,
+        holdout_rows=holdout.height,
+        synthetic_rows=synthetic.height,
+        target=target,
+        min_subjects=min_subjects,
+        seed=seed,
+        not_judged=[c.name for c in schema.columns if c.is_generated],
+    )
+    if not schema.judged:
+        return _nothing_to_judge(schema, settings)
     tell("reading the rows")
     plain = (
         plain_values(train, schema),
@@ -102,13 +115,15 @@ def evaluate(
         pairs=pairs,
         telling=telling,
         facts=facts,
-        settings=Settings(
-            train_rows=train.height,
-            holdout_rows=holdout.height,
-            synthetic_rows=synthetic.height,
-            target=target,
-            min_subjects=min_subjects,
-            seed=seed,
-            not_judged=[c.name for c in schema.columns if c.is_generated],
-        ),
+        settings=settings,
     )
+
+
+def _nothing_to_judge(schema: TableSchema, settings: Settings) -> Evaluation:
+    """The evaluation of a table whose columns are all keys, ids or faked."""
+    reason = "every column is generated afresh, so there is nothing to compare"
+    scores = {
+        name: not_evaluated("half" if name in ("detection_auc", "dcr_share") else "low", reason)
+        for name in GATED_SCORES
+    }
+    return Evaluation(table=schema.name, scores=scores, columns=[], pairs=[], settings=settings)

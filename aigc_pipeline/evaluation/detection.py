@@ -16,7 +16,7 @@ import numpy as np
 
 from aigc_pipeline.evaluation.result import Score, Telling, not_evaluated
 from aigc_pipeline.evaluation.tables import Coded, Coder
-from aigc_pipeline.evaluation.trees import SETTINGS, features, single_thread
+from aigc_pipeline.evaluation.trees import SETTINGS, features, fit, single_thread
 
 MAX_ROWS = 20_000  # of each kind
 MIN_ROWS = 50  # of each kind; fewer say nothing
@@ -62,7 +62,8 @@ def detect(
         for fold, (fitted, tested) in enumerate(folds.split(values, labels)):
             model = HistGradientBoostingClassifier(
                 max_iter=TREES, categorical_features=is_category, random_state=seed, **SETTINGS
-            ).fit(values[fitted], labels[fitted])
+            )
+            fit(model, values[fitted], labels[fitted])
             found[tested] = model.predict_proba(values[tested])[:, 1]
             if explain and fold == 0:
                 some = rng.permutation(tested)[:SHUFFLED_ROWS]

@@ -132,7 +132,9 @@ def compare(
         strict=True,
     ):
         if np.isnan(value):
-            reason = f"no two columns of {schema.name!r} can be compared"
+            reason = (
+                "no column has values" if name == "shape_error" else "no two columns to compare"
+            )
             scores[name] = not_evaluated("low", reason, description)
             continue
         scores[name] = Score(

@@ -144,10 +144,13 @@ def _gate_row(
             if number is not None:
                 note = ", from fresh real rows" if end == "holdout" else ""
                 limits.append(f"{word} {written(number, words.unit)}{note}")
+    value = written(gate.value, words.unit)
+    if not gate.passed and gate.value is not None and any(value in text for text in limits):
+        value = f"{gate.value:.8g}"  # rounding would hide by how much it misses
     return GateRow(
         gate=gate,
         title=words.title,
-        value=written(gate.value, words.unit),
+        value=value,
         limit=" and ".join(limits) or gate.limit,
         reference=written(score.reference if score else None, words.unit),
     )

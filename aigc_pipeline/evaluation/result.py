@@ -115,6 +115,8 @@ class GateResult(Model):
     message: str
 
 
-def not_evaluated(better: Literal["low", "high", "half"], reason: str, description: str) -> Score:
+def not_evaluated(
+    better: Literal["low", "high", "half"], reason: str, description: str = ""
+) -> Score:
     """A score without a value, and the reason."""
     return Score(value=None, better=better, why_not=reason, description=description)

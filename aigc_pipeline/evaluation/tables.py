@@ -43,7 +43,7 @@ class Coder:
     """What the training rows know: the protected range of numbers, the categories to be shown.
 
     low, high: float64 [numeric columns], the value that `min_subjects` subjects lie at or beyond;
-        equal, at the median, where a column has fewer subjects; infinite without protection.
+        equal where a column has fewer; infinite where it has none, or where nothing is protected.
     values: by category column, the values of at least `min_subjects` subjects, frequent first.
     rare: by category column, the values of fewer subjects.
     who: int64 [training rows], the subject of each.
@@ -115,8 +115,8 @@ def protected_range(values: pl.Series, who: pl.Series, min_subjects: int) -> tup
         .agg(pl.col("value").min().alias("least"), pl.col("value").max().alias("most"))
     )
     if ends.height < min_subjects:
-        middle = values.median()
-        return (np.nan, np.nan) if middle is None else (float(middle), float(middle))  # type: ignore
+        middle = ends["most"].median()
+        return (-np.inf, np.inf) if middle is None else (float(middle), float(middle))  # type: ignore
     least = ends["least"].sort()[min_subjects - 1]
     most = ends["most"].sort(descending=True)[min_subjects - 1]
     return min(least, most), max(least, most)

@@ -30,6 +30,12 @@ def features(tables: Sequence[Coded], coder: Coder) -> tuple[np.ndarray, np.ndar
     return np.hstack([numbers, categories]), is_category
 
 
+def fit(model: Any, inputs: np.ndarray, targets: np.ndarray) -> Any:
+    """The model, fitted; scikit-learn has no bins for a column without any value."""
+    empty = np.isnan(inputs).all(0)
+    return model.fit(np.where(empty, 0.0, inputs), targets)
+
+
 def single_thread() -> AbstractContextManager[Any]:
     """A block in which OpenMP uses one thread.
 

@@ -14,7 +14,7 @@ import numpy as np
 from aigc_pipeline.evaluation.fidelity import jackknife, number
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.evaluation.tables import MISSING, Coded, Coder
-from aigc_pipeline.evaluation.trees import SETTINGS, features, single_thread
+from aigc_pipeline.evaluation.trees import SETTINGS, features, fit, single_thread
 
 MAX_ROWS = 20_000
 MIN_ROWS = 50  # to train on
@@ -172,7 +172,7 @@ def _predict(task: Task, index: int, rows: int, seed: int) -> np.ndarray:
     with single_thread():
         if not task.is_class:
             model = HistGradientBoostingRegressor(**settings)
-            return model.fit(inputs[chosen], targets[chosen]).predict(task.inputs[1])
+            return fit(model, inputs[chosen], targets[chosen]).predict(task.inputs[1])
         classes = np.unique(targets[chosen])
         size = int(max(t.max() for t in task.targets)) + 1
         probabilities = np.zeros((len(task.inputs[1]), size))
@@ -180,7 +180,7 @@ def _predict(task: Task, index: int, rows: int, seed: int) -> np.ndarray:
             probabilities[:, classes[0]] = 1.0
             return probabilities
         model = HistGradientBoostingClassifier(**settings)
-        model.fit(inputs[chosen], targets[chosen])
+        fit(model, inputs[chosen], targets[chosen])
         probabilities[:, model.classes_] = model.predict_proba(task.inputs[1])
     return probabilities
 

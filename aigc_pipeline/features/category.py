@@ -79,8 +79,8 @@ class CategoryCodec(Codec):
     ) -> pl.DataFrame:
         frame = self._frame
         if self.has_other:
-            row = [OTHER] if self._says_other() else [None] * len(self.columns)
-            frame = pl.concat([frame, pl.DataFrame([row], schema=frame.schema, orient="row")])
+            other = [OTHER] if self._says_other() else [None] * len(self.columns)
+            frame = pl.concat([frame, pl.DataFrame([other], schema=frame.schema, orient="row")])
         return frame[tokens]
 
     def allowed(self, column: ColumnSchema, condition: Condition) -> np.ndarray:

@@ -59,7 +59,7 @@ class Codec(ABC):
         """The codec `to_json` described."""
 
     def basis(self) -> np.ndarray | None:
-        """Fixed features of each token, float32 [size, features]; None where tokens are unordered."""
+        """Fixed features of each token, float32 [size, features]; None without an order."""
         return None
 
     def smoothing(self) -> np.ndarray | None:

@@ -46,9 +46,7 @@ class GeneratedColumn:
         series = df[column.name]
         offset = 0
         if series.dtype.is_numeric():
-            top = max(
-                (abs(int(v)) for v in (series.min(), series.max()) if v is not None), default=0
-            )
+            top = int(np.abs(series.drop_nulls().to_numpy()).max(initial=0))
             offset = 10 ** len(str(top))
         return cls(
             column.name,

@@ -343,7 +343,7 @@ def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[
     if subjects.codes is not None:
         per_subject = int(np.bincount(np.unique(subjects.codes, return_inverse=True)[1]).max())
     least = max(subjects.minimum * per_subject, 2)
-    size = max(int(round(mass)), least)
+    size = max(round(mass), least)
     n = len(rest)
     cuts = list(range(size, n - size + 1, size))
     if cuts:  # split the outermost bins: tails are where a uniform draw shows

@@ -110,7 +110,7 @@ class TableCodec:
         return pl.all_horizontal(checks) if checks else pl.lit(True)
 
     def allowed(self, where: Where | None) -> dict[int, np.ndarray]:
-        """By codec position, the tokens that may be sampled; positions without limits are absent."""
+        """By codec position, the tokens that may be sampled; absent where all may."""
         masks: dict[int, np.ndarray] = {}
         for position, codec in enumerate(self.codecs):
             mask = codec.emitted()
@@ -136,7 +136,8 @@ class TableCodec:
         """The codecs `to_json` described. Raises ArtefactError for another format."""
         if state.get("format") != FORMAT:
             raise ArtefactError(
-                f"codecs are in format {state.get('format')}, this version reads {FORMAT}: fit again"
+                f"codecs are in format {state.get('format')}, this version reads {FORMAT}; "
+                "fit again"
             )
         spec = TableSpec.model_validate({"source": {"file": "model"}, **state["spec"]})
         return cls(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.evaluation import check_gates, render_report
@@ -39,7 +40,7 @@ def evaluate(
             target=table.target,
             min_subjects=spec.privacy.min_subjects,
             seed=(seed + zlib.crc32(name.encode())) % 2**32,
-            progress=lambda message, name=name: tell(f"{name}, {message}", None),
+            progress=_told(tell, name),
         )
     gates = check_gates(evaluations, spec.gates)
     inputs = {"validated": validated, "model": model, "synthetic": synthetic}
@@ -65,6 +66,10 @@ def evaluate(
         {"scores": scores, "report": draft.version.path / "report.html"},
         [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
     )
+
+
+def _told(progress: Progress, name: str) -> Callable[[str], None]:
+    return lambda message: progress(f"{name}, {message}", None)
 
 
 def _input(lake: Lake, version: Version, stage: str) -> Version:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from aigc_pipeline.errors import InputError
+from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.training import Compute, Progress, silent
 from aigc_pipeline.lake import Lake, Version
@@ -118,7 +118,7 @@ def synthesize(
             broken += [f"{scenario}/{table}: {found_broken} rows"] if found_broken else []
         draft.meta.update(seed=seed, rows=made)
         if odd or broken:  # a defect of ours: evidence is not worth keeping
-            raise RuntimeError(f"synthetic rows break their own contract: {odd + broken}")
+            raise ArtefactError(f"synthetic rows break their own contract: {odd + broken}")
     checks = [
         check("synthetic", "schema_kept", not odd, "columns and types are the source's own"),
         check("synthetic", "constraints_hold", not broken, "every row keeps every rule"),
@@ -153,7 +153,7 @@ def _named(progress: Progress, name: str) -> Progress:
 
 
 def _inspect(shards: list[Path], codec: TableCodec, where: Where | None) -> tuple[list[str], int]:
-    """What the files themselves say: columns that differ from the schema, rows that break a rule."""
+    """What the files themselves say: columns off the schema, rows that break a rule."""
     odd: list[str] = []
     broken = 0
     for shard in shards:

@@ -56,8 +56,8 @@ class Sampler:
             if not mask.any():
                 names = ", ".join(self.codec.codecs[position].columns)
                 raise InputError(
-                    f"where.{names}: no value that was learned meets the condition (values of fewer "
-                    "than min_subjects subjects are not learned); widen it"
+                    f"where.{names}: no value that was learned meets the condition (values of "
+                    "fewer than min_subjects subjects are not learned); widen it"
                 )
         entropy = [seed, zlib.crc32(stream.encode())]
         keeps = self.codec.satisfied(where)
@@ -72,8 +72,8 @@ class Sampler:
             tried, number = tried + BATCH, number + 1
             if tried >= HOPELESS and made + len(frame) < LEAST_RATE * tried:
                 raise InputError(
-                    f"the condition is met by {made + len(frame)} of {tried:,} sampled rows, too few "
-                    "to go on; widen it, or check it against the constraints"
+                    f"the condition is met by {made + len(frame)} of {tried:,} sampled rows, too "
+                    "few to go on; widen it, or check it against the constraints"
                 )
             if len(frame):
                 yield self.codec.complete(frame, made, rng)
