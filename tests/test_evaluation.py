@@ -79,9 +79,9 @@ def sdmetrics_details(
     real: pl.DataFrame, other: pl.DataFrame, schema: TableSchema
 ) -> tuple[dict[str, float], dict[frozenset[str], float]]:
     """Similarities by column and by pair after SDMetrics, thresholds 0, all rows."""
-    from sdmetrics.reports.single_table.quality_report import QualityReport
+    from sdmetrics.reports import SingleTableQualityReport
 
-    report = QualityReport()
+    report = SingleTableQualityReport()
     report.num_rows_subsample = None
     report.real_correlation_threshold = 0
     report.real_association_threshold = 0
@@ -115,6 +115,10 @@ def agree(found: Evaluation, shapes: dict[str, float], trends: dict[frozenset[st
     assert found.scores["shape_error"].value == pytest.approx(1 - mean, abs=1e-6)
 
 
+DEPRECATED = pytest.mark.filterwarnings("ignore:The single table quality report:FutureWarning")
+
+
+@DEPRECATED
 def test_shape_and_trend_are_those_of_sdmetrics(cellar: pl.DataFrame) -> None:
     train, other = halves(cellar)
     schema = schema_of(cellar)
@@ -125,6 +129,7 @@ def test_shape_and_trend_are_those_of_sdmetrics(cellar: pl.DataFrame) -> None:
     )
 
 
+@DEPRECATED
 def test_with_rare_values_protected_they_are_those_of_the_protected_tables(
     cellar: pl.DataFrame,
 ) -> None:
@@ -151,13 +156,13 @@ def test_with_rare_values_protected_they_are_those_of_the_protected_tables(
 
 @settings(max_examples=40, deadline=None)
 @given(
-    arrays(float, st.integers(1, 30), elements=st.integers(-5, 5).map(float)),
-    arrays(float, st.integers(1, 30), elements=st.integers(-5, 5).map(float)),
+    arrays(float, st.integers(3, 30), elements=st.integers(-5, 5).map(float)),
+    arrays(float, st.integers(3, 30), elements=st.integers(-5, 5).map(float)),
 )
 def test_ks_distance_is_scipys_statistic(first: np.ndarray, second: np.ndarray) -> None:
     from scipy.stats import ks_2samp
 
-    expected = ks_2samp(first, second).statistic
+    expected = ks_2samp(first, second, method="asymp").statistic
     assert ks_distance(np.sort(first), np.sort(second)) == pytest.approx(expected, abs=1e-12)
 
 

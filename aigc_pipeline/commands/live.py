@@ -176,7 +176,8 @@ def _summary(stage: str, result: StageResult) -> str:
         return f"{sum(size['learned_columns'] for size in told['sizes'].values())} columns to learn"
     if stage == "model":
         return "; ".join(
-            f"{loss['steps']:,} steps, held-out loss {loss['held_out_loss']:.4g}"
+            f"{loss['steps']:,} steps"
+            + (f", held-out loss {loss['held_out_loss']:.4g}" if loss["held_out_loss"] else "")
             for loss in told["losses"].values()
         )
     if stage == "evaluation":

@@ -22,7 +22,7 @@ from aigc_pipeline.spec import Kind
 LEAST = 5  # subjects behind anything shown, even where nothing is protected from the model
 CATEGORIES = 7  # shown by name; the rest are "(other)"
 SINGLE_VALUES = 12  # a number of at most as many values is shown value by value
-BINS = 28
+BINS = 28  # at most; fewer where a bin would hold fewer than six times the least subjects
 CENTRAL = 0.01  # left out at either end
 
 DAY = 86_400.0
@@ -154,7 +154,8 @@ def _single_values(
 
 
 def bin_edges(values: np.ndarray, least: int, *, whole: bool) -> np.ndarray:
-    """About `BINS` bins of one round width over the protected centre of the values."""
+    """At most `BINS` bins (or so) of one round width over the protected centre of the values."""
+    bins = min(BINS, max(6, len(values) // (6 * least)))
     ends = max(least, int(np.ceil(CENTRAL * len(values))))
     ordered = np.sort(values)
     low, high = ordered[ends - 1], ordered[-ends]
@@ -162,7 +163,7 @@ def bin_edges(values: np.ndarray, least: int, *, whole: bool) -> np.ndarray:
         low, high = ordered[least - 1], ordered[-least]
     if low >= high:
         return np.array([low - 0.5, low + 0.5])
-    width = round_width((high - low) / BINS)
+    width = round_width((high - low) / bins)
     if whole:
         width = max(np.ceil(width), 1.0)
     start = np.floor(low / width)

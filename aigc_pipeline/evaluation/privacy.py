@@ -18,7 +18,7 @@ from aigc_pipeline.evaluation.tables import Coded, Coder
 
 MAX_ROWS = 10_000  # of each table where all pairs of rows are compared
 MIN_ROWS = 50  # of the holdout, for a distance share
-BUDGET = 1_500_000_000  # values compared at most: a few seconds
+BUDGET = 1_500_000_000  # values compared with each set of rows at most: a second or two
 BLOCK = 2_000_000  # pairs of rows held in memory at a time
 REPLAYED = 0.9  # share of its columns in which a replayed row equals one training row
 TIE = 1e-6
@@ -113,7 +113,7 @@ def _distance_share(coded: Three, rng: np.random.Generator) -> tuple[Score, dict
     if rows < MIN_ROWS or not columns:
         reason = f"it needs {MIN_ROWS} training and holdout rows, and a column to judge"
         return not_evaluated("half", reason, DISTANCE), {}
-    queries = min(len(synthetic), MAX_ROWS, max(1, BUDGET // (2 * rows * columns)))
+    queries = min(len(synthetic), MAX_ROWS, max(1, BUDGET // (rows * columns)))
     known, unseen, some = (
         table.take(rng.permutation(len(table))[:n])
         for table, n in ((train, rows), (holdout, rows), (synthetic, queries))

@@ -36,7 +36,6 @@ class GeneratedColumn:
     name: str
     dtype: str
     pii: str | None
-    unique: bool
     null_rate: float
     offset: int
 
@@ -52,7 +51,6 @@ class GeneratedColumn:
             column.name,
             str(column.dtype),
             column.pii,
-            column.key or column.pii is None,
             round(series.null_count() / len(series), 3),
             offset,
         )

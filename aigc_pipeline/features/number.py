@@ -88,6 +88,7 @@ class NumberCodec(Codec):
         units = grid.to_units(values[own])
         subjects = subjects.take(np.flatnonzero(own))
         low, high = _spans(units, subjects, grid, max_bins)
+        nullable = nullable or not len(low)  # values of too few subjects become missing
         codec = cls(
             column.name,
             column.dtype,
@@ -101,7 +102,9 @@ class NumberCodec(Codec):
             datetime=column.kind == Kind.DATETIME,
             copy_of=copy_of,
         )
-        tokens = codec._tokens(units) if len(low) else np.zeros(0, dtype=np.int64)
+        if not len(low):
+            units = units[:0]
+        tokens = codec._tokens(units)
         counts = np.bincount(tokens + codec._first, minlength=codec.size).astype(float)
         if nullable:
             counts[0] = np.isnan(values).sum()
@@ -113,8 +116,9 @@ class NumberCodec(Codec):
         table = np.zeros((len(low), len(grid.steps)))
         np.add.at(table, (tokens, grid.level(units)), 1.0)
         overall = table[codec._bin_tokens].sum(0) + 1e-9
-        codec.levels = table + 4.0 * overall / overall.sum()
-        codec.levels /= codec.levels.sum(1, keepdims=True)
+        levels = table + 4.0 * overall / overall.sum()
+        # Rounded as in the file, so that a loaded codec draws the same values.
+        codec.levels = np.round(levels / levels.sum(1, keepdims=True), 6)
         return codec
 
     def _tokens(self, units: np.ndarray) -> np.ndarray:
@@ -276,7 +280,7 @@ class NumberCodec(Codec):
             "steps": self.grid.steps,
             "low": self.low.tolist(),
             "high": self.high.tolist(),
-            "levels": np.round(self.levels, 6).tolist(),
+            "levels": self.levels.tolist(),
             "marginal": self.marginal.tolist(),
             "nullable": self.nullable,
             "format": self.format,
@@ -324,12 +328,10 @@ def _spans(
     rest = np.sort(units[~frequent[codes]])
     if len(rest) >= max(subjects.minimum, 2) and rest[0] < rest[-1]:
         spans += _bins(rest, subjects, mass, grid.steps[0])
-    elif not spans:  # nothing is frequent enough and nothing can be binned: one protected value
-        middle = int(np.median(rest)) // grid.steps[0] * grid.steps[0]
-        spans = [(middle, middle)]
-    # Rare values too few to form a bin are left to the nearest frequent value.
+    # Rare values too few to form a bin are left to the nearest frequent value, if there is one.
     spans.sort(key=lambda s: (s[0] + s[1], s[1]))
-    return np.array([s[0] for s in spans]), np.array([s[1] for s in spans])
+    found = np.array(spans, dtype=np.int64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
 
 
 def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[tuple[int, int]]:

@@ -58,12 +58,15 @@ class Effort:
 
 @dataclass
 class History:
-    """What happened: steps, loss per row (nats) by look, why it stopped."""
+    """What happened: steps, held-out loss a row (nats) by look, why it stopped.
+
+    A loss is None where the time limit struck before it was measured.
+    """
 
     steps: int = 0
     seconds: float = 0.0
-    best_loss: float = math.inf
-    first_loss: float = math.inf
+    best_loss: float | None = None
+    first_loss: float | None = None
     stopped_by: str = "schedule"
     looks: list[dict[str, float]] = field(default_factory=list)
 
@@ -164,9 +167,9 @@ def train(
             with torch.no_grad(), keeper.averaged():
                 wrapped.eval()
                 measured = loss(wrapped, held_out, held_out_context, keeper.active)
+            if not bool(measured.isfinite().all()):
+                raise RuntimeError(f"training diverged at step {step}: the loss is not finite")
             total = keeper.look(measured.tolist())
-            if not math.isfinite(total):
-                raise RuntimeError(f"training diverged at step {step}: held-out loss {total}")
             history.looks.append({"step": step, "held_out": round(total, 4)})
             share = step / effort.steps
             progress(f"training, held-out loss {total:.3f}", share)
@@ -177,8 +180,10 @@ def train(
             history.stopped_by = "time limit"
             break
     keeper.restore()
-    history.best_loss = round(sum(keeper.best_loss), 4)
-    history.first_loss = history.looks[0]["held_out"] if history.looks else math.inf
+    if history.looks:
+        history.first_loss = history.looks[0]["held_out"]
+    if math.isfinite(best := sum(keeper.best_loss)):
+        history.best_loss = round(best, 4)
     history.seconds = round(time.monotonic() - began, 1)
     model.eval()
     model.to("cpu")
