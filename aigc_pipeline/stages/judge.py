@@ -32,13 +32,15 @@ def evaluate(
     tell = progress or silent
     evaluations = {}
     for name, table in spec.tables.items():
+        schema = read_schema(validated, name)
         evaluations[name] = evaluate_table(
             read_parquet(validated.file(f"{name}/train.parquet")),
             read_parquet(validated.file(f"{name}/holdout.parquet")),
             read_rows(synthetic, BASELINE, name),
-            read_schema(validated, name),
+            schema,
             target=table.target,
             min_subjects=spec.privacy.min_subjects,
+            subject=spec.privacy.subject if spec.privacy.subject in schema.names else None,
             seed=(seed + zlib.crc32(name.encode())) % 2**32,
             progress=_told(tell, name),
         )
