@@ -235,3 +235,30 @@ def test_all_rows_of_a_subject_are_on_one_side_of_the_split(wine, tmp_path: Path
     version = stages.validate(lake, spec).version
     sides = [pl.read_parquet(version.path / "wine" / f"{s}.parquet") for s in ("train", "holdout")]
     assert set(sides[0]["maker"]).isdisjoint(sides[1]["maker"]) and all(len(s) for s in sides)
+
+
+def test_two_tables_are_released_together(wine, diabetes, tmp_path: Path) -> None:
+    lake, folder = Lake(tmp_path / "lake"), tmp_path / "source"
+    folder.mkdir()
+    wine.write_csv(folder / "wine.csv")
+    diabetes.write_csv(folder / "patients.csv")
+    spec = DatasetSpec.model_validate(
+        {
+            "name": "pair",
+            "tables": {
+                "wine": {"source": {"file": "wine.csv"}, "target": "cultivar"},
+                "patients": {"source": {"file": "patients.csv"}, "target": "target"},
+            },
+            "generator": {"quality": "draft"},
+            "synthesis": {"scenarios": {"old": {"where": {"age": {"min": 60}}, "rows": 40}}},
+            "gates": {"copied_rows": {"max": "holdout"}},
+        }
+    )
+    run_all(lake, spec, folder)
+    # As many rows as the source has, and the scenario only where its column is.
+    counts = "SELECT count(*) FROM pair.{}"
+    assert query(lake, counts.format("wine")).frame.item() == 178
+    assert query(lake, counts.format("patients")).frame.item() == 442
+    assert query(lake, "SELECT count(*), min(age) FROM pair__old.patients").frame.row(0)[0] == 40
+    with pytest.raises(InputError, match="wine"):
+        query(lake, "SELECT * FROM pair__old.wine")
