@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -32,3 +33,26 @@ def diabetes() -> pl.DataFrame:
     from sklearn.datasets import load_diabetes
 
     return pl.from_pandas(load_diabetes(as_frame=True, scaled=False).frame)
+
+
+@pytest.fixture
+def orders() -> pl.DataFrame:
+    """Sixty orders with a key, sums that hold, dates as text and a constant column."""
+    count = 60
+    days = [date(2023, 1, 1) + timedelta(days=7 * i) for i in range(count)]
+    i = pl.Series("order_id", range(1001, 1001 + count))
+    return (
+        pl.DataFrame([i])
+        .with_columns(
+            net=(pl.col("order_id") * 7 % 50 + 1) * 0.1,
+            tax=(pl.col("order_id") * 3 % 11) * 0.1,
+            quantity=pl.col("order_id") % 5 + 1,
+            grade=pl.format(
+                "{}-{}", pl.Series(["A", "B", "C"] * (count // 3)), pl.col("order_id") % 2
+            ),
+            day=pl.Series(days).dt.to_string("%d.%m.%Y"),
+            shipped=pl.Series(days),
+            fixed=pl.lit("x"),
+        )
+        .with_columns(gross=(pl.col("net") + pl.col("tax")).round(1))
+    )

@@ -37,25 +37,6 @@ def refusal(df: pl.DataFrame, **fields: Any) -> str:
     return str(caught.value)
 
 
-@pytest.fixture
-def orders() -> pl.DataFrame:
-    """Sixty orders with a key, sums that hold, dates as text and a constant column."""
-    i = pl.Series("order_id", range(1001, 1001 + N))
-    return (
-        pl.DataFrame([i])
-        .with_columns(
-            net=(pl.col("order_id") * 7 % 50 + 1) * 0.1,
-            tax=(pl.col("order_id") * 3 % 11) * 0.1,
-            quantity=pl.col("order_id") % 5 + 1,
-            grade=pl.format("{}-{}", pl.Series(["A", "B", "C"] * (N // 3)), pl.col("order_id") % 2),
-            day=pl.Series(DAYS).dt.to_string("%d.%m.%Y"),
-            shipped=pl.Series(DAYS),
-            fixed=pl.lit("x"),
-        )
-        .with_columns(gross=(pl.col("net") + pl.col("tax")).round(1))
-    )
-
-
 # Kinds
 
 
