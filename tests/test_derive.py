@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -13,8 +12,7 @@ from aigc_pipeline.sources import apply_derive, derive_agreement, infer_schema
 from aigc_pipeline.sources.derive import decimals_of
 from aigc_pipeline.spec import TableSpec
 
-N = 60
-DAYS = [date(2023, 1, 1) + timedelta(days=7 * i) for i in range(N)]
+N = 60  # rows of `orders`
 
 
 def spec(**fields: Any) -> TableSpec:
