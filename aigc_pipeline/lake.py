@@ -215,6 +215,23 @@ class Lake:
         write_atomically(folder / "CURRENT", f"{version.id}\n".encode())
 
     @contextmanager
+    def keeping_current(self, dataset: str, stage: str) -> Iterator[None]:
+        """Put the version in force back if the block fails; none, if there was none before.
+
+        Also on an interrupt: what readers see and what is in force must not part.
+        """
+        before = self.find_current(dataset, stage)
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done and before is not None:
+                self.point(before)
+            elif not done:
+                (self.stage_dir(dataset, stage) / "CURRENT").unlink(missing_ok=True)
+
+    @contextmanager
     def writing(
         self,
         dataset: str,

@@ -142,6 +142,31 @@ def test_other_rows_than_those_judged_are_not_released(source: Path, tmp_path: P
     assert not lake.warehouse.exists()
 
 
+def test_a_release_that_cannot_be_published_is_not_in_force(source: Path, tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    run_all(lake, make_spec(), source, until="evaluation")
+    lake.warehouse.mkdir()  # nothing can be put in its place
+    with pytest.raises(ArtefactError, match="could not be rebuilt"):
+        stages.release(lake, make_spec())
+    assert lake.find_current("wines", "release") is None
+    lake.warehouse.rmdir()
+    first = stages.release(lake, make_spec()).version
+    # The same once there is a release: it stays in force, and the warehouse as it was.
+    stages.synthesize(lake, make_spec(), seed=5)
+    stages.evaluate(lake, make_spec())
+    kept = lake.warehouse.rename(tmp_path / "kept.duckdb")
+    lake.warehouse.mkdir()
+    with pytest.raises(ArtefactError, match="could not be rebuilt"):
+        stages.release(lake, make_spec())
+    lake.warehouse.rmdir()
+    kept.rename(lake.warehouse)
+    assert lake.current("wines", "release") == first
+    assert (
+        query(lake, "SELECT release FROM catalog.releases WHERE is_current").frame.item()
+        == first.id
+    )
+
+
 def test_a_failed_contract_stops_before_training(source: Path, tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     rule = {"expect_column_values_to_be_between": {"column": "alcohol", "max_value": 12}}

@@ -16,6 +16,7 @@ from aigc_pipeline.stages.learn import BASELINE, read_rows
 from aigc_pipeline.stages.prepare import read_schema
 from aigc_pipeline.stages.result import StageResult, check
 from aigc_pipeline.warehouse import create_release, publish, query
+from aigc_pipeline.warehouse.duck import identifier
 
 
 def evaluate(
@@ -106,19 +107,14 @@ def release(lake: Lake, spec: DatasetSpec) -> StageResult:
     evaluation = lake.current(spec.name, "evaluation")
     validated = _input(lake, evaluation, "validated")
     schemas = {name: read_schema(validated, name) for name in spec.tables}
-    before = lake.find_current(spec.name, "release")
-    approved = create_release(
-        lake, spec, synthetic=synthetic, evaluation=evaluation, schemas=schemas
-    )
-    try:
+    with lake.keeping_current(spec.name, "release"):
+        approved = create_release(
+            lake, spec, synthetic=synthetic, evaluation=evaluation, schemas=schemas
+        )
         warehouse = publish(lake)
-    except BaseException:
-        if before is not None:  # what readers see and what is in force stay the same
-            lake.point(before)
-        raise
     rows = {}
     for name in spec.tables:
-        counted = query(lake, f"SELECT count(*) FROM {_quote(spec.name)}.{_quote(name)}")
+        counted = query(lake, f"SELECT count(*) FROM {identifier(spec.name, name)}")
         rows[name] = int(counted.frame.item())
     expected = synthetic.meta["rows"][BASELINE]
     answers = check(
@@ -131,7 +127,3 @@ def release(lake: Lake, spec: DatasetSpec) -> StageResult:
     )
     metadata = {"rows": rows, "schema": schemas, "warehouse": warehouse, "release": approved.id}
     return StageResult(approved, metadata, [answers])
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -62,12 +62,9 @@ def rollback(lake: Lake, dataset: str, release_id: str | None = None) -> Version
         current = lake.current(dataset, "release")
         target = _find_target(lake, current, release_id)
         target.verify()
-        lake.point(target)
-        try:
+        with lake.keeping_current(dataset, "release"):
+            lake.point(target)
             rebuild(lake)
-        except BaseException:
-            lake.point(current)
-            raise
     return target
 
 
