@@ -206,6 +206,37 @@ def test_a_changed_source_schema_is_noticed(wine: pl.DataFrame, tmp_path: Path) 
     assert "'ash' changed from Float64 to String" in check.message
 
 
+def test_numbers_and_categories_the_last_run_did_not_see_are_told(wine, tmp_path: Path) -> None:
+    lake, folder = Lake(tmp_path / "lake"), tmp_path / "source"
+    folder.mkdir()
+
+    def outcome(df: pl.DataFrame):
+        df.write_csv(folder / "wine.csv")
+        stages.ingest(lake, make_spec(), folder)
+        result = stages.validate(lake, make_spec())
+        assert result.version is not None
+        return next(c for c in result.checks if c.name == "contract_warnings")
+
+    assert outcome(wine).passed and outcome(wine).passed  # the same rows again are no news
+    drifted = wine.with_columns(
+        pl.col("hue") + pl.when(pl.int_range(pl.len()) < 9).then(7.5).otherwise(0.0),
+        pl.col("cultivar").replace({"barolo": "nebbiolo"}),
+    )
+    check = outcome(drifted)
+    assert not check.passed and check.severity == "warning"
+    assert "expect_column_values_to_be_between on 'hue': 9 of 178 rows fail" in check.message
+    assert "expect_column_values_to_be_in_set on 'cultivar': 59 of 178 rows fail" in check.message
+    assert "nebbiolo" not in check.message and "by what the last run saw" in check.message
+
+
+def test_a_damaged_earlier_run_does_not_stop_the_next(source: Path, tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    run_all(lake, make_spec(), source, until="validated")
+    (lake.current("wines", "validated").path / "wine/train.parquet").write_bytes(b"torn")
+    run_all(lake, make_spec(), source, until="validated")
+    lake.current("wines", "validated").verify()
+
+
 def test_derived_columns_that_disagree_with_the_source_are_reported(wine, tmp_path: Path) -> None:
     lake, folder = Lake(tmp_path / "lake"), tmp_path / "source"
     folder.mkdir()

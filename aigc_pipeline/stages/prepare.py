@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline.dataset_file import pointing_into
-from aigc_pipeline.errors import FieldError, InputError, did_you_mean
+from aigc_pipeline.errors import ArtefactError, FieldError, InputError, did_you_mean
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.conditions import check_where
 from aigc_pipeline.lake import Lake, Version
@@ -100,7 +100,13 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
                     f"{name}.{column} as derived differs in {of - same} of {of} rows"
                 )
         frames[name] = apply_derive(frames[name], table)
-        reports[name] = validate_table(frames[name], schemas[name], table.expect, table=name)
+        reports[name] = validate_table(
+            frames[name],
+            schemas[name],
+            table.expect,
+            table=name,
+            earlier=_earlier_rows(lake, spec.name, name),
+        )
     checks = [
         _contract(reports, Severity.CRITICAL),
         _contract(reports, Severity.WARNING),
@@ -133,6 +139,20 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
             draft.write_json(f"{name}/validation.json", reports[name].model_dump(mode="json"))
         draft.meta["rows"] = rows
     return StageResult(draft.version, metadata, checks)
+
+
+def _earlier_rows(lake: Lake, dataset: str, table: str) -> pl.DataFrame | None:
+    """All rows of a table that the last run accepted; None where there was none, or no more."""
+    try:
+        version = lake.find_current(dataset, "validated")
+        if version is None:
+            return None
+        parts = [
+            read_parquet(version.file(n)) for n in version.files(f"{table}/") if ".parquet" in n
+        ]
+    except ArtefactError:  # damaged since: there is nothing to compare with, and no need to stop
+        return None
+    return pl.concat(parts) if parts else None
 
 
 def check_scenarios(spec: DatasetSpec, schemas: dict[str, TableSchema]) -> None:

@@ -27,7 +27,7 @@ class RuleResult(BaseModel):
     success: bool
     rows_seen: int
     failed_rows: int | None
-    origin: Literal["schema", "dataset file"]
+    origin: Literal["schema", "last run", "dataset file"]
     message: str | None = None
 
     def describe(self) -> str:

@@ -67,7 +67,7 @@ class Rule:
     columns: tuple[str, ...]
     shown: str | None
     severity: Severity
-    origin: Literal["schema", "dataset file"]
+    origin: Literal["schema", "last run", "dataset file"]
     view: View
     by_row: bool
     mostly: float = 1.0
