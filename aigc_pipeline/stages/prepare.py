@@ -148,7 +148,9 @@ def _earlier_rows(lake: Lake, dataset: str, table: str) -> pl.DataFrame | None:
         if version is None:
             return None
         parts = [
-            read_parquet(version.file(n)) for n in version.files(f"{table}/") if ".parquet" in n
+            read_parquet(version.file(n))
+            for n in version.files(f"{table}/")
+            if n.endswith(".parquet")
         ]
     except ArtefactError:  # damaged since: there is nothing to compare with, and no need to stop
         return None
