@@ -1,0 +1,75 @@
+"""The dataset file as Pydantic models: the only thing a user must write.
+
+`dataset_file.py` reads a YAML file into `DatasetSpec` and turns validation errors into messages
+with file, line and field.
+"""
+
+from aigc_pipeline.spec.base import (
+    NAME,
+    RESERVED_NAMES,
+    Model,
+    Name,
+    Scalar,
+    Seconds,
+    check_name,
+    check_table_name,
+    parse_seconds,
+)
+from aigc_pipeline.spec.dataset import (
+    GATED_SCORES,
+    DatasetSpec,
+    EvaluationSpec,
+    Gate,
+)
+from aigc_pipeline.spec.learning import (
+    GeneratorSpec,
+    PrivacySpec,
+)
+from aigc_pipeline.spec.synthesis import (
+    Between,
+    Condition,
+    Scenario,
+    SynthesisSpec,
+    Where,
+)
+from aigc_pipeline.spec.table import (
+    ColumnSpec,
+    Constraint,
+    Expectation,
+    Kind,
+    Severity,
+    Source,
+    SumConstraint,
+    TableSpec,
+)
+
+__all__ = [
+    "GATED_SCORES",
+    "NAME",
+    "RESERVED_NAMES",
+    "Between",
+    "ColumnSpec",
+    "Condition",
+    "Constraint",
+    "DatasetSpec",
+    "EvaluationSpec",
+    "Expectation",
+    "Gate",
+    "GeneratorSpec",
+    "Kind",
+    "Model",
+    "Name",
+    "PrivacySpec",
+    "Scalar",
+    "Scenario",
+    "Seconds",
+    "Severity",
+    "Source",
+    "SumConstraint",
+    "SynthesisSpec",
+    "TableSpec",
+    "Where",
+    "check_name",
+    "check_table_name",
+    "parse_seconds",
+]

@@ -1,0 +1,100 @@
+"""The dataset file as a whole, and the gates a release must meet."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from aigc_pipeline.errors import did_you_mean
+from aigc_pipeline.spec.base import Model, Name, check_name, check_table_name
+from aigc_pipeline.spec.learning import GeneratorSpec, PrivacySpec
+from aigc_pipeline.spec.synthesis import SynthesisSpec
+from aigc_pipeline.spec.table import TableSpec
+
+GATED_SCORES = (
+    "shape_error",
+    "trend_error",
+    "detection_auc",
+    "utility_gap",
+    "copied_rows",
+    "dcr_share",
+    "null_rate_error",
+)
+
+
+class Gate(Model):
+    """A threshold; `holdout` stands for the figure that fresh real rows get."""
+
+    min: float | Literal["holdout"] | None = None
+    max: float | Literal["holdout"] | None = None
+
+    @model_validator(mode="after")
+    def _some_end(self) -> Gate:
+        if self.min is None and self.max is None:
+            raise ValueError("a gate needs min, max or both")
+        return self
+
+
+class EvaluationSpec(Model):
+    """How the release is judged."""
+
+    holdout: float = Field(
+        0.2, gt=0, lt=0.6, description="Share of rows kept from training, to judge by"
+    )
+
+
+class DatasetSpec(Model):
+    """One dataset file: tables, model, privacy, synthesis, gates."""
+
+    name: str
+    title: str | None = None
+    description: str | None = None
+    domain: str | None = Field(
+        None, description="e.g. finance, healthcare, e-commerce, manufacturing"
+    )
+    owners: list[str] = Field([])
+    tables: dict[Name, TableSpec] = Field(min_length=1)
+    generator: GeneratorSpec = GeneratorSpec()
+    privacy: PrivacySpec = PrivacySpec()
+    synthesis: SynthesisSpec = SynthesisSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    gates: dict[str, Gate] = Field({})
+    schedule: str | None = Field(None, description="Cron expression, e.g. '0 3 * * *'")
+
+    _file: str | None = PrivateAttr(None)  # where it was read, for errors; no part of the spec
+
+    _check_name = field_validator("name")(classmethod(lambda cls, value: check_name(value)))
+
+    @field_validator("tables")
+    @classmethod
+    def _table_names(cls, tables: dict[str, TableSpec]) -> dict[str, TableSpec]:
+        seen: dict[str, str] = {}
+        for name in tables:
+            check_table_name(name)
+            if name.lower() in seen:
+                raise ValueError(
+                    f"tables {seen[name.lower()]!r} and {name!r} differ only by case,"
+                    " which SQL ignores"
+                )
+            seen[name.lower()] = name
+        return tables
+
+    @field_validator("gates")
+    @classmethod
+    def _known_scores(cls, gates: dict[str, Gate]) -> dict[str, Gate]:
+        for name in gates:
+            if name not in GATED_SCORES:
+                raise ValueError(f"unknown score {name!r}: {did_you_mean(name, GATED_SCORES)}")
+        return gates
+
+    @model_validator(mode="after")
+    def _utility_needs_target(self) -> DatasetSpec:
+        if "utility_gap" in self.gates and not any(t.target for t in self.tables.values()):
+            raise ValueError("the gate utility_gap needs a `target` column in some table")
+        return self
+
+    def sha256(self) -> str:
+        """Hash of the whole spec, written into every manifest."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
