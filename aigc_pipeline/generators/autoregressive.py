@@ -65,6 +65,7 @@ class Autoregressive(Generator):
         time_limit: float | None = None,
         seed: int = 0,
         compute: Compute | None = None,
+        checkpoint: Path | None = None,
         progress: Progress = silent,
     ) -> History:
         rng = np.random.default_rng([seed, 1])
@@ -131,6 +132,7 @@ class Autoregressive(Generator):
         *,
         seed: list[int],
         allowed: dict[int, np.ndarray] | None = None,
+        given: np.ndarray | None = None,
         context: np.ndarray | None = None,
     ) -> Draw:
         # One uniform number a cell, drawn up front: the same rows whatever the thread count.
@@ -139,9 +141,10 @@ class Autoregressive(Generator):
 
         def draw(start: int) -> tuple[Tensor, Tensor]:
             part = slice(start, start + CHUNK)
-            given = None if context is None else torch.from_numpy(context[part])
+            known = None if given is None else torch.from_numpy(given[part].astype(np.int64))
+            under = None if context is None else torch.from_numpy(context[part])
             with torch.inference_mode():  # which is a setting of the thread
-                return self._sample(torch.from_numpy(uniform[part]), masks, given)
+                return self._sample(torch.from_numpy(uniform[part]), masks, known, under)
 
         # Chunks stay in the processor's cache. A worker a core, each with one thread, neither waits
         # for the other nor suffers when another job takes a core.
@@ -150,15 +153,19 @@ class Autoregressive(Generator):
         return Draw(torch.cat(tokens).numpy().astype(np.int32), torch.cat(weights).numpy())
 
     def _sample(
-        self, uniform: Tensor, masks: dict[int, Tensor], context: Tensor | None
+        self,
+        uniform: Tensor,
+        masks: dict[int, Tensor],
+        given: Tensor | None,
+        context: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens int64 [rows, columns] and weights float64 [rows] from uniform numbers alike."""
+        """Tokens int64 [rows, columns] and log weights float64 [rows] from uniform numbers."""
         net, (rows, count) = self.net, uniform.shape
         inputs = torch.zeros(rows, net.context + count * net.embed)
         if context is not None:
             inputs[:, : net.context] = context
         tokens = torch.zeros(rows, count, dtype=torch.int64)
-        weight = torch.ones(rows, dtype=torch.float64)
+        weight = torch.zeros(rows, dtype=torch.float64)
         for j, column in enumerate(net.columns):
             known = net.context + j * net.embed
             share = torch.softmax(column(inputs[:, :known]), 1)
@@ -170,9 +177,14 @@ class Autoregressive(Generator):
             drawn = torch.searchsorted(total, uniform[:, j : j + 1] * mass, right=True)
             drawn = drawn.clamp_(max=share.shape[1] - 1).squeeze(1)
             if j in masks:
-                weight *= mass.squeeze(1).clamp(max=1.0)
+                weight += mass.squeeze(1).clamp(max=1.0).double().log()
                 # Rounding may step onto a forbidden token next to the end; it has no mass.
-                weight *= share.gather(1, drawn[:, None]).squeeze(1) > 0
+                weight[share.gather(1, drawn[:, None]).squeeze(1) <= 0] = -torch.inf
+            if given is not None:
+                known_here = given[:, j] >= 0
+                drawn = torch.where(known_here, given[:, j], drawn)
+                chance = share.gather(1, drawn[:, None]).squeeze(1) / mass.squeeze(1)
+                weight += torch.where(known_here, chance.double().log(), 0.0)
             tokens[:, j] = drawn
             inputs[:, known : known + net.embed] = F.embedding(drawn, column.embedding())
         return tokens, weight
@@ -189,13 +201,13 @@ class Autoregressive(Generator):
         return torch.where(mass > 1e-6, kept / mass.clamp(min=1e-6), share)
 
     @torch.inference_mode()
-    def log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
+    def cell_log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         found = []
         for start in range(0, len(tokens), 8192):
             rows = torch.from_numpy(tokens[start : start + 8192].astype(np.int64))
             part = None if context is None else torch.from_numpy(context[start : start + 8192])
-            found.append(-_cell_losses(self.net(rows, part), rows).sum(1).double().numpy())
-        return np.concatenate(found) if found else np.zeros(0)
+            found.append(-_cell_losses(self.net(rows, part), rows).double().numpy())
+        return np.concatenate(found) if found else np.zeros(tokens.shape)
 
     def save(self, folder: Path) -> None:
         net = self.net

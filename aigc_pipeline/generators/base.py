@@ -9,20 +9,21 @@ from typing import ClassVar
 
 import numpy as np
 
+from aigc_pipeline.errors import InputError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.training import Compute, History, Progress, silent
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Sampled rows. tokens: int32 [rows, columns]; weight: float64 [rows] in [0, 1].
+    """Sampled rows. tokens: int32 [rows, columns]; log_weight: float64 [rows], at most 0.
 
-    A row's weight is the probability of the allowed tokens along its path: accepting rows in
-    proportion to it gives the exact conditional distribution.
+    A row's weight is the probability, along its path, of what was asked for (allowed or given
+    tokens): accepting rows in proportion to it gives the exact conditional distribution.
     """
 
     tokens: np.ndarray
-    weight: np.ndarray
+    log_weight: np.ndarray
 
 
 class Generator(ABC):
@@ -45,9 +46,14 @@ class Generator(ABC):
         time_limit: float | None = None,
         seed: int = 0,
         compute: Compute | None = None,
+        checkpoint: Path | None = None,
         progress: Progress = silent,
     ) -> History:
-        """Learn from int32 tokens [rows, columns]; returns what happened."""
+        """Learn from int32 tokens [rows, columns]; returns what happened.
+
+        checkpoint: a file to save the state of training to now and then, and to go on from where
+        it exists; the same data, settings and seed then give the same weights.
+        """
 
     @abstractmethod
     def sample(
@@ -56,13 +62,14 @@ class Generator(ABC):
         *,
         seed: list[int],
         allowed: dict[int, np.ndarray] | None = None,
+        given: np.ndarray | None = None,
         context: np.ndarray | None = None,
     ) -> Draw:
-        """Draw rows whose tokens lie in `allowed` (by column position, bool [size])."""
+        """Draw rows under conditions; the same seed gives the same rows.
 
-    @abstractmethod
-    def log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
-        """Log-likelihood of each row in nats, float64 [rows]."""
+        allowed: by column position, the tokens that may be drawn in any row, bool [size].
+        given: the tokens each row must have, int32 [rows, columns], -1 where they are free.
+        """
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -72,3 +79,16 @@ class Generator(ABC):
     @abstractmethod
     def load(cls, folder: Path, codec: TableCodec) -> Generator:
         """Read what `save` wrote. Raises ArtefactError for damage or another format."""
+
+    def cell_log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
+        """Log-likelihood of each cell given those before it in nats, float64 [rows, columns].
+
+        Raises InputError in a family without a likelihood.
+        """
+        raise InputError(
+            f"a {self.family} model has no likelihood of a row; use family: autoregressive"
+        )
+
+    def log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
+        """Log-likelihood of each row in nats, float64 [rows]; raises as `cell_log_prob` does."""
+        return self.cell_log_prob(tokens, context).sum(1)

@@ -1,7 +1,7 @@
 """Batches of synthetic rows that keep every constraint and meet every condition, exactly.
 
 Conditions restrict the tokens while sampling; each row then carries the probability of having been
-allowed (`Draw.weight`), and is accepted in proportion to it, which yields the true conditional
+allowed (`Draw.log_weight`), and is accepted in proportion to it, which yields the true conditional
 distribution without repeating rows. What tokens cannot express (part of a bin, a derived column,
 an inequality between columns) is checked on the decoded row. Work is bounded: a condition that
 the model all but never meets is an error.
@@ -66,7 +66,7 @@ class Sampler:
         while made < rows:
             draw = self.generator.sample(BATCH, seed=[*entropy, number], allowed=allowed)
             rng = np.random.default_rng([*entropy, number, 1])
-            accepted = rng.random(BATCH) * ceiling < draw.weight
+            accepted = np.log(1 - rng.random(BATCH)) + ceiling < draw.log_weight
             frame = self.codec.decode(draw.tokens[accepted], rng).filter(keeps)
             frame = frame.head(rows - made)
             tried, number = tried + BATCH, number + 1
@@ -81,19 +81,20 @@ class Sampler:
                 progress(f"{made:,} of {rows:,} rows", made / rows)
 
     def _ceiling(self, entropy: list[int], allowed: dict[int, np.ndarray]) -> float:
-        """A bound on the weights, from a pilot batch: accepting against it wastes fewer rows.
+        """A bound on the log weights, from a pilot batch: accepting against it wastes fewer rows.
 
         A row above the bound is accepted once, so the bound is taken generously.
         """
         if not allowed:
-            return 1.0
+            return 0.0
         pilot = self.generator.sample(BATCH, seed=[*entropy, 2**31], allowed=allowed)
-        if pilot.weight.mean() < LEAST_RATE:
+        probability = np.exp(pilot.log_weight).mean()
+        if probability < LEAST_RATE:
             raise InputError(
-                f"the model gives the condition a probability of {pilot.weight.mean():.1g}, too "
+                f"the model gives the condition a probability of {probability:.1g}, too "
                 "small to sample from; widen it"
             )
-        return float(np.clip(pilot.weight.max() * 1.1, 1e-12, 1.0))
+        return min(float(pilot.log_weight.max()) + 0.1, 0.0)
 
     def table(
         self, rows: int, *, seed: int, where: Where | None = None, stream: str = ""
