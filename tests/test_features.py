@@ -17,6 +17,7 @@ from aigc_pipeline.features.category import OTHER, CategoryCodec
 from aigc_pipeline.features.codec import Subjects, codec_from_json
 from aigc_pipeline.features.grid import Grid, find_decimals
 from aigc_pipeline.features.number import NumberCodec
+from aigc_pipeline.features.parts import Relation
 from aigc_pipeline.schema import ColumnSchema, TableSchema
 from aigc_pipeline.spec import Between, Constraint, Kind, TableSpec
 
@@ -29,12 +30,16 @@ def number(values: pl.Series, *, kind: Kind = Kind.NUMBER, k: int = 5, **extra) 
 
 
 def round_trip(codec: NumberCodec, values: pl.Series, seed: int = 0) -> pl.Series:
-    tokens = codec.encode(pl.DataFrame({"x": values}))
+    df = pl.DataFrame({"x": values})
     again = codec_from_json(json.loads(json.dumps(codec.to_json())))
-    assert np.array_equal(again.encode(pl.DataFrame({"x": values})), tokens)
-    decoded = codec.decode(tokens, np.random.default_rng(seed))["x"]
-    assert decoded.equals(again.decode(tokens, np.random.default_rng(seed))["x"], null_equal=True)
-    return decoded
+    decoded = []
+    for each in (codec, again):
+        roundness = None if each.roundness is None else each.roundness.encode(df)
+        tokens = each.encode(df)
+        rng = np.random.default_rng(seed)
+        decoded.append(each.decode(tokens, rng, df, roundness=roundness)["x"])
+    assert decoded[0].equals(decoded[1], null_equal=True)
+    return decoded[0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -55,11 +60,11 @@ def test_any_numbers_come_back_in_range_on_the_grid_with_their_nulls(
     codec = number(series)
     decoded = round_trip(codec, series)
     assert decoded.dtype == pl.Float64
-    if len(codec.low):
+    if len(codec.spans):
         assert decoded.is_null().to_list() == series.is_null().to_list()
     present, out = series.drop_nulls().to_numpy(), decoded.drop_nulls().to_numpy()
     if len(out):
-        step = codec.grid.steps[0] / 10**codec.grid.decimals
+        step = codec.grid.unit / 10**codec.grid.decimals
         assert out.min() >= present.min() - step and out.max() <= present.max() + step
         assert np.allclose(out, np.round(out, codec.grid.decimals), rtol=0, atol=1e-9)
         # Nothing can be said of the marginal of an unseen state, but it never vanishes.
@@ -87,7 +92,7 @@ def test_extremes_and_rare_values_are_not_learned() -> None:
     values = pl.Series("x", np.append(body, 9_876_543.0))
     codec = number(values)
     fifth = float(np.sort(body)[-4])
-    assert codec.high.max() <= fifth
+    assert codec.spans.high.max() <= fifth
     assert round_trip(codec, values).max() <= fifth
     assert "9876543" not in json.dumps(codec.to_json())
 
@@ -110,7 +115,7 @@ def test_rarity_is_counted_in_subjects() -> None:
     amounts = pl.DataFrame({"x": [777_777.0] * 50 + list(np.linspace(1, 50, 50))})
     column = ColumnSchema(name="x", kind=Kind.NUMBER, dtype="Float64", nullable=False)
     codec = NumberCodec.fit(amounts, column, Subjects(5, who))
-    assert 777_777 not in (codec.low[codec.low == codec.high] / 10**codec.grid.decimals)
+    assert 777_777 not in (codec.spans.frequent / 10**codec.grid.decimals)
 
 
 def test_rare_categories_become_other_where_the_column_can_say_so() -> None:
@@ -158,7 +163,7 @@ def test_the_sources_dtype_and_format_come_back(series: pl.Series, kind: Kind, f
 )
 def test_the_grid_is_found(values: list[float], decimals: int, unit: int) -> None:
     grid = Grid.fit(np.array(values))
-    assert (grid.decimals, grid.steps[0]) == (decimals, unit)
+    assert (grid.decimals, grid.unit) == (decimals, unit)
     assert find_decimals(np.array(values)) == decimals
 
 
@@ -243,19 +248,93 @@ def test_keys_are_made_afresh_above_the_real_ones() -> None:
     assert frame["id"].to_list() == list(range(1041, 1141))
 
 
-def test_a_number_that_often_equals_another_columns_is_a_state_of_its_own() -> None:
+def test_fractions_stay_as_common_as_they_were() -> None:
+    rng = np.random.default_rng(0)
+    count = rng.integers(1, 7, 4000)
+    values = pl.Series(
+        "x", np.array([f"{v:.10g}" for v in rng.integers(1, 9000, 4000) / count], float)
+    )
+    codec = number(values)
+    assert codec.grid.digits == 10
+    decoded = round_trip(codec, values).to_numpy()
+    for fraction in (1.0, 1 / 2, 1 / 3):
+        real, made = (
+            np.isclose(v / fraction, np.round(v / fraction), rtol=1e-9, atol=1e-9).mean()
+            for v in (values.to_numpy(), decoded)
+        )
+        assert made == pytest.approx(real, abs=0.03)
+
+
+def _decoded(codec: TableCodec, df: pl.DataFrame) -> list[pl.DataFrame]:
+    """Rows of the same tokens, by the codec and by the one read back from its JSON."""
+    again = TableCodec.from_json(json.loads(json.dumps(codec.to_json())))
+    return [each.decode(each.encode(df), np.random.default_rng(0)) for each in (codec, again)]
+
+
+def _relation(codec: TableCodec, column: str) -> Relation:
+    found = [c for c in codec.codecs if isinstance(c, Relation) and c.columns == [column]]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_number_that_often_equals_another_columns_follows_it() -> None:
     rng = np.random.default_rng(0)
     bill = rng.gamma(2, 500, 3000).round(2)
     paid = np.where(rng.random(3000) < 0.3, bill, rng.gamma(2, 90, 3000).round(2))
-    df = pl.DataFrame({"paid": paid, "bill": bill, "n": rng.integers(0, 5, 3000)})
+    df = pl.DataFrame({"bill": bill, "paid": paid, "n": rng.integers(0, 5, 3000)})
     codec, _ = _table(df)
-    copied = [c for c in codec.codecs if isinstance(c, NumberCodec) and c.copy_of is not None]
-    assert len(copied) == 1  # small integers agree by chance, which is no copy
-    again = TableCodec.from_json(json.loads(json.dumps(codec.to_json())))
-    for each in (codec, again):
-        decoded = each.decode(each.encode(df), np.random.default_rng(0))
+    assert {r.columns[0].name for r in _relation(codec, "paid").copies} == {"bill"}
+    # Small integers agree by chance, which is no copy.
+    assert not [c for c in codec.codecs if isinstance(c, Relation) and c.columns == ["n"]]
+    for decoded in _decoded(codec, df):
         same = (decoded["paid"] == decoded["bill"]).to_numpy()
         assert np.array_equal(same, paid == bill)
+
+
+def test_a_sum_of_two_columns_is_found_and_kept() -> None:
+    rng = np.random.default_rng(0)
+    net, tax = rng.gamma(2, 500, 3000).round(2), rng.gamma(2, 90, 3000).round(2)
+    other = rng.gamma(2, 700, 3000).round(2)
+    df = pl.DataFrame({"net": net, "tax": tax})
+    df = df.with_columns(
+        gross=pl.Series(np.where(rng.random(3000) < 0.8, (net + tax).round(2), other))
+    )
+    codec, _ = _table(df)
+    holds = np.isclose(df["gross"], df["net"] + df["tax"], atol=1e-6)
+    for decoded in _decoded(codec, df):
+        assert np.array_equal(
+            np.isclose(decoded["gross"], decoded["net"] + decoded["tax"], atol=1e-6), holds
+        )
+
+
+@pytest.mark.parametrize("ratio", [False, True])
+def test_a_number_close_to_another_columns_keeps_its_distance(ratio: bool) -> None:
+    rng = np.random.default_rng(0)
+    first = rng.gamma(2, 40_000, 6000).round(0)
+    close = first * rng.choice([0.05, 1.02], 6000) if ratio else first + rng.integers(5, 40, 6000)
+    second = np.where(rng.random(6000) < 0.6, close.round(0), rng.gamma(2, 40_000, 6000).round(0))
+    df = pl.DataFrame({"first": first, "second": second})
+    codec, _ = _table(df)
+    assert _relation(codec, "second").near[0][0].ratio == ratio
+
+    def distance(frame: pl.DataFrame) -> np.ndarray:
+        off = frame["second"] / frame["first"] if ratio else frame["second"] - frame["first"]
+        return np.histogram(off, [0.049, 0.051, 1.0, 1.019, 1.021, 4.9, 15, 25, 40])[0] / 6000
+
+    for decoded in _decoded(codec, df):
+        assert np.abs(distance(decoded) - distance(df)).max() < 0.03
+        ranks = np.corrcoef(decoded["second"].rank(), df["second"].rank())[0, 1]
+        assert ranks > 0.999
+
+
+def test_a_missing_number_follows_nothing() -> None:
+    rng = np.random.default_rng(0)
+    bill = rng.gamma(2, 500, 3000).round(2)
+    paid = [b if keep else None for b, keep in zip(bill, rng.random(3000) < 0.5, strict=True)]
+    codec, _ = _table(pl.DataFrame({"bill": bill, "paid": pl.Series(paid, dtype=pl.Float64)}))
+    (rules,) = (g for j, g in codec.rules().items() if codec.codecs[j].columns == ["paid"])
+    (allowed,) = (a for i, a in rules.items() if isinstance(codec.codecs[i], Relation))
+    assert allowed[0].all() and not allowed[1:, 0].any() and allowed[1:, 1:].all()
 
 
 def test_leading_columns_come_first_then_small_ones() -> None:

@@ -58,6 +58,10 @@ class Codec(ABC):
     def from_json(cls, state: dict[str, Any]) -> Codec:
         """The codec `to_json` described."""
 
+    def parts(self) -> list[Codec]:
+        """The codecs of all its tokens, in the model's order: itself, for most."""
+        return [self]
+
     def basis(self) -> np.ndarray | None:
         """Fixed features of each token, float32 [size, features]; None without an order."""
         return None

@@ -13,14 +13,15 @@ from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features.category import CategoryCodec
 from aigc_pipeline.features.codec import Codec, Subjects, codec_from_json
 from aigc_pipeline.features.conditions import condition_expr
-from aigc_pipeline.features.copies import find_copies
 from aigc_pipeline.features.generated import GeneratedColumn
 from aigc_pipeline.features.number import NumberCodec
-from aigc_pipeline.schema import TableSchema, canonical_expr
+from aigc_pipeline.features.parts import Part, Relation, Roundness
+from aigc_pipeline.features.reference import find_related
+from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import Constraint, TableSpec, Where
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -51,7 +52,8 @@ class TableCodec:
         """Fit every column's codec on training rows.
 
         lead: columns that scenarios condition on; they come first, so that conditions on them are
-        met by choosing among their tokens. The others follow by rising number of tokens.
+        met by choosing among their tokens. The target follows, whose influence on all others is
+        then learned directly, and the others by rising number of tokens.
         max_bins: bins a numeric column; by default one per 40 rows, between 20 and 200.
         """
         codes = None
@@ -62,21 +64,26 @@ class TableCodec:
         combined = [c.fixed_combination for c in spec.constraints if c.fixed_combination]
         in_combination = {name for group in combined for name in group}
         learned = [c for c in schema.columns if not c.is_generated and c.derived is None]
-        codecs: list[Codec] = [
-            CategoryCodec.fit(df, [schema[name] for name in group], subjects) for group in combined
-        ]
-        single = [c for c in learned if c.name not in in_combination]
-        copies = find_copies(df, single)
-        for column in single:
-            if column.is_numeric:
-                source = copies.get(column.name)
-                copy_of = None if source is None else schema[source]
-                codecs.append(NumberCodec.fit(df, column, subjects, max_bins=bins, copy_of=copy_of))
-            else:
-                codecs.append(CategoryCodec.fit(df, [column], subjects))
+        groups = [[schema[name] for name in group] for group in combined]
+        groups += [[c] for c in learned if c.name not in in_combination]
         leading = set(lead)
-        codecs.sort(key=lambda c: (leading.isdisjoint(c.columns), c.size))
-        codecs = _sources_first(codecs)
+
+        def place(group: list[ColumnSchema]) -> tuple[bool, bool, int]:
+            names = [c.name for c in group]
+            tokens = min(df.select(names).n_unique(), bins)
+            return leading.isdisjoint(names), spec.target not in names, tokens
+
+        groups.sort(key=place)
+        numeric = [c for group in groups for c in group if len(group) == 1 and c.is_numeric]
+        related = find_related(df, numeric)
+        codecs: list[Codec] = []
+        for group in groups:
+            if group[0] in numeric:
+                told = related.get(group[0].name)
+                number = NumberCodec.fit(df, group[0], subjects, max_bins=bins, related=told)
+                codecs += number.parts()
+            else:
+                codecs.append(CategoryCodec.fit(df, group, subjects))
         generated = [GeneratedColumn.fit(df, c) for c in schema.columns if c.is_generated]
         return cls(schema, spec, codecs, generated)
 
@@ -91,9 +98,17 @@ class TableCodec:
 
     def decode(self, tokens: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
         """Learned and derived columns for tokens [rows, codecs]; generated ones are added last."""
-        row = self.codecs[0].decode(tokens[:, 0], rng)
-        for i, codec in enumerate(self.codecs[1:], start=1):
-            row = row.hstack(codec.decode(tokens[:, i], rng, row))
+        at = {id(codec): i for i, codec in enumerate(self.codecs)}
+        made: list[pl.Series] = []
+        for i, codec in enumerate(self.codecs):
+            row = pl.DataFrame(made)
+            if isinstance(codec, NumberCodec):
+                parts = [codec.relation, codec.roundness]
+                told = [None if p is None else tokens[:, at[id(p)]] for p in parts]
+                made += codec.decode(tokens[:, i], rng, row, *told).get_columns()
+            elif not isinstance(codec, Part):
+                made += codec.decode(tokens[:, i], rng, row).get_columns()
+        row = pl.DataFrame(made)
         return apply_derive(row, self.spec, self.schema)
 
     def complete(self, frame: pl.DataFrame, start: int, rng: np.random.Generator) -> pl.DataFrame:
@@ -121,13 +136,23 @@ class TableCodec:
                 masks[position] = mask
         return masks
 
+    def rules(self) -> dict[int, dict[int, np.ndarray]]:
+        """Tokens that the codecs themselves rule out: by ruled position, by ruling position, the
+        allowed pairs, bool [ruling size, ruled size]."""
+        at = {id(codec): i for i, codec in enumerate(self.codecs)}
+        found: dict[int, dict[int, np.ndarray]] = {}
+        for i, codec in enumerate(self.codecs):
+            if isinstance(codec, Relation | Roundness):
+                found.setdefault(at[id(codec.number)], {})[i] = codec.allows()
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """All fitted state as plain JSON values."""
         return {
             "format": FORMAT,
             "schema": self.schema.model_dump(mode="json"),
             "spec": self.spec.model_dump(mode="json", exclude={"source"}, exclude_unset=True),
-            "codecs": [codec.to_json() for codec in self.codecs],
+            "codecs": [c.to_json() for c in self.codecs if not isinstance(c, Part)],
             "generated": [g.to_json() for g in self.generated],
         }
 
@@ -143,27 +168,9 @@ class TableCodec:
         return cls(
             TableSchema.model_validate(state["schema"]),
             spec,
-            [codec_from_json(c) for c in state["codecs"]],
+            [part for c in state["codecs"] for part in codec_from_json(c).parts()],
             [GeneratedColumn(**g) for g in state["generated"]],
         )
-
-
-def _sources_first(codecs: list[Codec]) -> list[Codec]:
-    """The same order, but a column that copies another one comes after it."""
-    copies = {c.columns[0]: c for c in codecs if isinstance(c, NumberCodec) and c.copy_of}
-    ordered: list[Codec] = []
-    waiting: dict[str, list[Codec]] = {}
-    done: set[str] = set()
-    for codec in codecs:
-        copy = copies.get(codec.columns[0])
-        if copy is not None and copy.copy_of is not None and copy.copy_of.name not in done:
-            waiting.setdefault(copy.copy_of.name, []).append(codec)
-            continue
-        ordered.append(codec)
-        done.update(codec.columns)
-        for name in codec.columns:
-            ordered += waiting.pop(name, [])
-    return ordered
 
 
 def _holds(constraint: Constraint, schema: TableSchema) -> pl.Expr:

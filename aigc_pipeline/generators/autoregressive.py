@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,8 @@ from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.network import AutoregressiveNet, ColumnLayout
-from aigc_pipeline.generators.rules import Rules, find_rules, from_tensors, to_tensors
+from aigc_pipeline.generators.parallel import backward, cores, make_pool
+from aigc_pipeline.generators.rules import Rules, find_rules, from_tensors, merge, to_tensors
 from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
 
 FORMAT = 1
@@ -28,9 +27,9 @@ CALIBRATION = 16384
 # By quality: passes over the data, floating-point operations at most, seconds at most. The first
 # two fix the work, so that a run can be repeated; the last is a safety net for slow machines.
 QUALITY = {
-    "draft": (4, 0.5e12, 60.0),
-    "standard": (10, 3e12, 120.0),
-    "high": (20, 20e12, 900.0),
+    "draft": (4, 0.7e12, 60.0),
+    "standard": (16, 6e12, 180.0),
+    "high": (30, 30e12, 900.0),
 }
 
 
@@ -73,7 +72,7 @@ class Autoregressive(Generator):
         held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
         torch.manual_seed(seed)
         net = AutoregressiveNet(
-            _layouts(codec),
+            layouts(codec),
             width=_width(len(codec.codecs), quality),
             embed=EMBED,
             context=0 if context is None else context.shape[1],
@@ -81,25 +80,32 @@ class Autoregressive(Generator):
         effort = plan_effort(net.flops_per_row(), len(tokens) - held_out, quality, time_limit)
         rows = torch.from_numpy(tokens[order].astype(np.int64))
         contexts = None if context is None else torch.from_numpy(context[order])
-        history = train(
-            net,
-            _Likelihood(codec),
-            rows[held_out:],
-            rows[:held_out],
-            effort,
-            context=None if contexts is None else contexts[held_out:],
-            held_out_context=None if contexts is None else contexts[:held_out],
-            seed=seed,
-            compute=compute,
-            progress=progress,
-        )
+        compute, loss = compute or Compute(), _Likelihood(codec)
+        with make_pool(compute.threads or cores()) as pool:
+            history = train(
+                net,
+                loss,
+                rows[held_out:],
+                rows[:held_out],
+                effort,
+                context=None if contexts is None else contexts[held_out:],
+                held_out_context=None if contexts is None else contexts[:held_out],
+                backward=(
+                    (lambda some, given, parts: backward(net, loss, some, given, parts, pool))
+                    if compute.on_one_cpu
+                    else None
+                ),
+                seed=seed,
+                compute=compute,
+                progress=progress,
+            )
         self._net = net.eval()
-        self.rules = find_rules(tokens[order], codec.sizes)
-        self._calibrate([c.marginal for c in codec.codecs], contexts, seed)
+        self.rules = merge(codec.rules(), find_rules(tokens[order], codec.sizes))
+        self.calibrate([c.marginal for c in codec.codecs], contexts, seed)
         return history
 
     @torch.inference_mode()
-    def _calibrate(self, marginals: list[np.ndarray], context: Tensor | None, seed: int) -> None:
+    def calibrate(self, marginals: list[np.ndarray], context: Tensor | None, seed: int) -> None:
         """Shift each head's bias until sampled rows have the training data's marginals.
 
         Early stopping and softened targets leave small biases, which add up along the columns. The
@@ -148,7 +154,7 @@ class Autoregressive(Generator):
 
         # Chunks stay in the processor's cache. A worker a core, each with one thread, neither waits
         # for the other nor suffers when another job takes a core.
-        with ThreadPoolExecutor(_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with make_pool(cores()) as pool:
             tokens, weights = zip(*pool.map(draw, range(0, rows, CHUNK)), strict=True)
         return Draw(torch.cat(tokens).numpy().astype(np.int32), torch.cat(weights).numpy())
 
@@ -211,7 +217,6 @@ class Autoregressive(Generator):
 
     def save(self, folder: Path) -> None:
         net = self.net
-        width = net.columns[0].bias.shape[0]
         state = {name: value.contiguous() for name, value in net.state_dict().items()}
         state |= {name: torch.from_numpy(v) for name, v in to_tensors(self.rules).items()}
         save_file(state, folder / "weights.safetensors")
@@ -219,7 +224,7 @@ class Autoregressive(Generator):
             "format": FORMAT,
             "family": self.family,
             "sizes": [c.head.out_features for c in net.columns],
-            "width": width,
+            "width": net.width,
             "embed": net.embed,
             "context": net.context,
         }
@@ -238,7 +243,7 @@ class Autoregressive(Generator):
             if settings["sizes"] != codec.sizes:
                 raise ArtefactError(f"{folder}: the model does not belong to its codecs; fit again")
             net = AutoregressiveNet(
-                _layouts(codec),
+                layouts(codec),
                 width=settings["width"],
                 embed=settings["embed"],
                 context=settings["context"],
@@ -263,20 +268,24 @@ class _Likelihood:
     def __call__(
         self, model: nn.Module, rows: Tensor, context: Tensor | None, columns: list[int]
     ) -> Tensor:
-        if not model.training:
-            starts = range(0, len(rows), 8192)
-            contexts = [None if context is None else context[i : i + 8192] for i in starts]
-            parts = zip(rows.split(8192), contexts, strict=True)
-            losses = [_cell_losses(model(r, c, columns), r[:, columns]) for r, c in parts]
-            return torch.cat(losses).mean(0)
+        if model.training:
+            return self.of(model(rows, context, columns), rows, columns)
+        starts = range(0, len(rows), 8192)
+        contexts = [None if context is None else context[i : i + 8192] for i in starts]
+        parts = zip(rows.split(8192), contexts, strict=True)
+        losses = [_cell_losses(model(r, c, columns), r[:, columns]) for r, c in parts]
+        return torch.cat(losses).mean(0)
+
+    def of(self, logits: list[Tensor], rows: Tensor, columns: list[int]) -> Tensor:
+        """The loss of each column from its logits, against softened targets; [columns]."""
         means = []
-        for j, logits in zip(columns, model(rows, context, columns), strict=True):
+        for j, each in zip(columns, logits, strict=True):
             target = self.targets[j]
             if target is None:
-                means.append(F.cross_entropy(logits, rows[:, j]))
+                means.append(F.cross_entropy(each, rows[:, j]))
             else:
                 self.targets[j] = target = target.to(rows.device)
-                logs = F.log_softmax(logits, 1)
+                logs = F.log_softmax(each, 1)
                 means.append(-(F.embedding(rows[:, j], target) * logs).sum(1).mean())
         return torch.stack(means)
 
@@ -295,14 +304,11 @@ def plan_effort(
     if time_limit is not None:
         operations *= min(time_limit / limit, 1.0)
         limit = time_limit
-    batch = int(np.clip(2 ** round(np.log2(max(rows, 1) / 60)), 32, 512))
+    batch = int(np.clip(2 ** round(np.log2(max(rows, 1) / 100)), 32, 512))
     passes = max(epochs * rows / batch, 300 if quality != "draft" else 150)
     steps = int(np.clip(operations / (flops_per_row * batch), 50, passes))
-    # Small steps spend more time waiting for a second thread than it saves, and many times more
-    # when another job shares the machine.
-    threads = 1 if flops_per_row * batch < 4e9 else torch.get_num_threads()
-    rate = 3e-3 * float(np.clip((batch / 128) ** -0.5, 0.5, 1.0))
-    return Effort(steps=steps, batch=batch, learning_rate=rate, time_limit=limit, threads=threads)
+    rate = 1e-2 * min((batch / 256) ** 0.5, 1.0)
+    return Effort(steps=steps, batch=batch, learning_rate=rate, time_limit=limit)
 
 
 def latin_hypercube(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
@@ -315,15 +321,12 @@ def latin_hypercube(rows: int, columns: int, rng: np.random.Generator) -> np.nda
     return np.minimum((places + rng.random((rows, columns))) / rows, 1 - 2**-24, dtype=np.float32)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _width(columns: int, quality: str) -> int:
     """Hidden units a column: fewer where there are many columns, to keep the cost in bounds."""
     width = int(np.clip(round(3200 / columns / 32) * 32, 64, 128))
     return {"draft": max(width // 2, 48), "standard": width, "high": width * 2}[quality]
 
 
-def _layouts(codec: TableCodec) -> list[ColumnLayout]:
+def layouts(codec: TableCodec) -> list[ColumnLayout]:
+    """What the network must know of each codec."""
     return [ColumnLayout(c.size, c.marginal, c.basis()) for c in codec.codecs]

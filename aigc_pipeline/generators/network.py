@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aigc_pipeline.generators.training import Trainable
+
+DROPOUT = 0.15  # of the last hidden units, in training
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,13 @@ class ColumnLayout:
     size: int
     marginal: np.ndarray
     basis: np.ndarray | None = None
+
+
+class Prepared(NamedTuple):
+    """What all columns' networks read: inputs [batch, features]; kept [batch, width] or None."""
+
+    inputs: Tensor
+    kept: Tensor | None
 
 
 class ColumnNet(nn.Module):
@@ -61,12 +71,16 @@ class ColumnNet(nn.Module):
         """Embedding of every token, [size, embed]."""
         return self.table if self.basis is None else self.basis @ self.table
 
-    def forward(self, before: Tensor) -> Tensor:
-        """Logits [batch, size] from what came before, [batch, fan_in]."""
+    def forward(self, before: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Logits [batch, size] from what came before, [batch, fan_in].
+
+        kept: in training, the factor of each last hidden unit, [batch, width] (dropout).
+        """
         units = F.silu(F.linear(before, self.weight, self.bias))
         normed = F.layer_norm(units, units.shape[-1:], self.scale_norm)
         units = units + self.block_out(F.silu(self.block_in(normed)))
-        return self.head(F.layer_norm(units, units.shape[-1:]))
+        units = F.layer_norm(units, units.shape[-1:])
+        return self.head(units if kept is None else units * kept)
 
 
 class AutoregressiveNet(Trainable):
@@ -80,7 +94,7 @@ class AutoregressiveNet(Trainable):
         self, layouts: Sequence[ColumnLayout], *, width: int, embed: int, context: int = 0
     ) -> None:
         super().__init__()
-        self.embed, self.context = embed, context
+        self.width, self.embed, self.context = width, embed, context
         self.nets = nn.ModuleList(
             ColumnNet(layout, context + j * embed, width, embed) for j, layout in enumerate(layouts)
         )
@@ -100,12 +114,23 @@ class AutoregressiveNet(Trainable):
 
         tokens: int64 [batch, columns]. columns: positions to compute; all by default.
         """
-        nets = self.columns
+        wanted = range(len(self.nets)) if columns is None else columns
+        return self.logits(self.prepare(tokens, context), wanted)
+
+    def prepare(self, tokens: Tensor, context: Tensor | None = None) -> Prepared:
+        """What all columns read: the context, all embeddings, and in training a dropout mask."""
         parts = [] if context is None else [context]
-        parts += [F.embedding(tokens[:, j], net.embedding()) for j, net in enumerate(nets)]
-        inputs = torch.cat(parts, 1)
-        wanted = range(len(nets)) if columns is None else columns
-        return [nets[j](inputs[:, : self.context + j * self.embed]) for j in wanted]
+        parts += [F.embedding(tokens[:, j], net.embedding()) for j, net in enumerate(self.columns)]
+        kept = None
+        if self.training:
+            # One mask for all columns: they are independent networks, and random numbers cost.
+            kept = F.dropout(self.columns[0].bias.new_ones(len(tokens), self.width), DROPOUT)
+        return Prepared(torch.cat(parts, 1), kept)
+
+    def logits(self, prepared: Prepared, columns: Sequence[int]) -> list[Tensor]:
+        """Logits of columns, a list of [batch, size]; what comes after a column is not read."""
+        nets, inputs = self.columns, prepared.inputs
+        return [nets[j](inputs[:, : self.context + j * self.embed], prepared.kept) for j in columns]
 
     def shared(self) -> list[nn.Parameter]:
         """Parameters that several columns use: the embeddings."""

@@ -45,6 +45,16 @@ def find_rules(tokens: np.ndarray, sizes: list[int]) -> Rules:
     return rules
 
 
+def merge(first: Rules, second: Rules) -> Rules:
+    """Both sets of rules: a pair is allowed where both allow it."""
+    merged = {j: dict(given) for j, given in first.items()}
+    for j, given in second.items():
+        for i, allowed in given.items():
+            both = merged.setdefault(j, {})
+            both[i] = both[i] & allowed if i in both else allowed
+    return merged
+
+
 def to_tensors(rules: Rules) -> dict[str, np.ndarray]:
     """The rules as named arrays for a safetensors file."""
     return {

@@ -1,0 +1,147 @@
+"""Ordered values cut into tokens, and what the network is told of their order."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri
+
+from aigc_pipeline.features.codec import Subjects
+
+SEGMENTS = 24
+SPIKES = 8
+
+
+def cut(
+    units: np.ndarray, subjects: Subjects, unit: int, max_bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frequent values and bins of about equal mass, as sorted spans (low, high) in units.
+
+    units: int64 [n]; unit: the finest step between values. Both ends of a span are in it; a
+    frequent value's are equal.
+    """
+    values, codes, counts = np.unique(units, return_inverse=True, return_counts=True)
+    if not len(values):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    support = subjects.support(codes, len(values))
+    mass = len(units) / max_bins
+    enough = support >= subjects.minimum
+    frequent = enough if len(values) <= max_bins else enough & (counts >= mass / 2)
+    spans = [(int(v), int(v)) for v in values[frequent]]
+    rest = np.sort(units[~frequent[codes]])
+    if len(rest) >= max(subjects.minimum, 2) and rest[0] < rest[-1]:
+        spans += _bins(rest, subjects, mass, unit)
+    # Rare values too few to form a bin are left to the nearest frequent value, if there is one.
+    spans.sort(key=lambda s: (s[0] + s[1], s[1]))
+    found = np.array(spans, dtype=np.int64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[tuple[int, int]]:
+    """Bins over sorted values: equal mass, halved towards both tails, edges between people.
+
+    The outermost edges leave out the `minimum` smallest and largest values, so that no extreme is
+    learned. Every edge lies halfway between two neighbouring values: it is nobody's own.
+    """
+    # With several rows a subject, ask for as many rows as could come from too few subjects.
+    per_subject = 1
+    if subjects.codes is not None:
+        per_subject = int(np.bincount(np.unique(subjects.codes, return_inverse=True)[1]).max())
+    least = max(subjects.minimum * per_subject, 2)
+    size = max(round(mass), least)
+    n = len(rest)
+    cuts = list(range(size, n - size + 1, size))
+    if cuts:  # split the outermost bins: tails are where a uniform draw shows
+        head, tail = cuts[0], n - cuts[-1]
+        while head // 2 >= 2 * least:
+            head //= 2
+            cuts.insert(0, head)
+        while tail // 2 >= 2 * least:
+            tail //= 2
+            cuts.append(n - tail)
+    k = min(least, (n - 1) // 2)
+    lowest = (int(rest[max(k - 1, 0)]) + int(rest[k])) // 2
+    highest = (int(rest[n - 1 - max(k - 1, 0)]) + int(rest[n - 1 - k]) + 1) // 2
+    edges = [lowest // unit * unit]
+    for at in cuts:
+        middle = (int(rest[at - 1]) + int(rest[at])) // 2 // unit * unit
+        if edges[-1] + unit < middle < highest - unit:
+            edges.append(middle)
+    edges.append(max(highest // unit * unit, edges[-1] + unit))
+    # Spans are (previous edge, edge]: a bin starts one grid step above the one before.
+    starts = [edges[0]] + [e + unit for e in edges[1:-1]]
+    spans = [(lo, hi) for lo, hi in zip(starts, edges[1:], strict=True) if lo <= hi]
+    # A bin one step wide looks like a frequent value; merge it into its neighbour.
+    merged: list[tuple[int, int]] = []
+    for lo, hi in spans:
+        if merged and (lo == hi or merged[-1][0] == merged[-1][1]):
+            merged[-1] = (merged[-1][0], hi)
+        else:
+            merged.append((lo, hi))
+    return merged
+
+
+class Spans:
+    """Sorted spans of units, looked up: low, high int64 [spans], equal for a frequent value."""
+
+    def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
+        self.low, self.high = low, high
+        self.single = low == high
+        self.frequent = low[self.single]  # values that are spans of their own
+        self._frequent_at = np.flatnonzero(self.single)
+        self.bins = np.flatnonzero(~self.single)
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def find(self, units: np.ndarray) -> np.ndarray:
+        """Index of the span each value belongs to, or is nearest to, int64 [n]."""
+        found = np.zeros(len(units), dtype=np.int64)
+        rest = np.ones(len(units), dtype=bool)
+        if len(self.frequent):
+            at = np.minimum(np.searchsorted(self.frequent, units), len(self.frequent) - 1)
+            hit = self.frequent[at] == units
+            found[hit] = self._frequent_at[at[hit]]
+            rest = ~hit
+        if len(self.bins):
+            at = np.searchsorted(self.high[self.bins], units[rest])
+            found[rest] = self.bins[np.minimum(at, len(self.bins) - 1)]
+        elif rest.any():  # only frequent values are known: the nearest one
+            edges = (self.frequent[1:] + self.frequent[:-1]) / 2
+            found[rest] = self._frequent_at[np.searchsorted(edges, units[rest])]
+        return found
+
+
+def positions(shares: np.ndarray) -> np.ndarray:
+    """Mid-point of each span on the empirical CDF, from the spans' shares; float64 [spans]."""
+    shares = shares / shares.sum()
+    return np.cumsum(shares) - shares / 2
+
+
+def order_features(shares: np.ndarray) -> np.ndarray:
+    """Piecewise-linear encoding of the empirical CDF, normal score, spikes; [spans, 33].
+
+    Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning".
+    """
+    features = np.zeros((len(shares), SEGMENTS + 1 + SPIKES), dtype=np.float32)
+    middle, shares = positions(shares), shares / shares.sum()
+    features[:, :SEGMENTS] = np.clip(middle[:, None] * SEGMENTS - np.arange(SEGMENTS), 0, 1)
+    features[:, SEGMENTS] = ndtri(np.clip(middle, 1e-4, 1 - 1e-4))
+    spikes = [t for t in np.argsort(-shares)[:SPIKES] if shares[t] > 0.01]
+    for slot, at in enumerate(spikes):
+        features[at, SEGMENTS + 1 + slot] = 1.0
+    return features
+
+
+def softened(shares: np.ndarray, bins: np.ndarray, width: float) -> np.ndarray:
+    """Targets spread over neighbouring bins, `width` in average bins; frequent values stay.
+
+    shares: [spans]; bins: indices of the spans that are bins. Returns float32 [spans, spans].
+    """
+    middle, shares = positions(shares), shares / shares.sum()
+    distance = (middle[:, None] - middle[None, :]) / (shares[bins].mean() * width)
+    kernel = np.exp(-0.5 * distance**2)
+    single = np.setdiff1d(np.arange(len(shares)), bins)
+    kernel[single, :] = 0
+    kernel[:, single] = 0
+    np.fill_diagonal(kernel, 1.0)
+    return (kernel / kernel.sum(1, keepdims=True)).astype(np.float32)
