@@ -170,6 +170,11 @@ class Lake:
             raise ValueError(f"unknown stage {stage!r}")
         return self.home / check_name(dataset) / stage
 
+    def checkpoint(self, dataset: str, table: str) -> Path:
+        """The file that an interrupted training of a table goes on from."""
+        name = hashlib.sha256(table.encode()).hexdigest()[:16]
+        return self.stage_dir(dataset, "model") / ".checkpoints" / f"{name}.safetensors"
+
     def datasets(self) -> list[str]:
         """Datasets that have at least one folder in the lake."""
         if not self.home.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import shutil
 import uuid
@@ -18,16 +19,29 @@ import polars as pl
 from aigc_pipeline import __version__
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
-from aigc_pipeline.generators.autoregressive import Autoregressive
 from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.generators.training import Compute, Progress, silent
+from aigc_pipeline.privacy.budget import Budget, check_budget, check_dp
+from aigc_pipeline.privacy.columns import fit_codec_privately, one_row_each
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import apply_derive, infer_schema
 from aigc_pipeline.spec import GeneratorSpec, PrivacySpec, TableSpec, Where
 from aigc_pipeline.synthesis import Sampler
 
 MODEL_FILES = {"card.json", "codecs.json", "model.json", "weights.safetensors"}
-FAMILIES: dict[str, type[Generator]] = {Autoregressive.family: Autoregressive}
+# By name, where the class is: a family's module is imported when it is used.
+FAMILIES = {
+    "autoregressive": "aigc_pipeline.generators.autoregressive:Autoregressive",
+    "diffusion": "aigc_pipeline.generators.diffusion:Diffusion",
+    "vae": "aigc_pipeline.generators.vae:VAE",
+    "gan": "aigc_pipeline.generators.gan:GAN",
+}
+
+
+def find_family(name: str) -> type[Generator]:
+    """The generator class of a family. Raises KeyError for an unknown name."""
+    module, _, attribute = FAMILIES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 @dataclass
@@ -96,22 +110,29 @@ class TableModel:
             codec = TableCodec.from_json(codecs)
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise ArtefactError(f"{folder}: no model can be read here ({error})") from error
-        family = FAMILIES.get(card.get("family", ""))
-        if family is None:
+        if card.get("family") not in FAMILIES:
             raise ArtefactError(f"{folder}: unknown model family {card.get('family')!r}")
-        return cls(codec, family.load(folder, codec), card)
+        return cls(codec, find_family(card["family"]).load(folder, codec), card)
 
 
-def fit_codec(
+def encode_table(
     df: pl.DataFrame,
     schema: TableSchema,
     table: TableSpec,
     privacy: PrivacySpec,
     *,
     lead: list[str] | None = None,
-) -> TableCodec:
-    """Codecs of a table's training rows; `lead` columns come first (see `TableCodec.fit`)."""
-    return TableCodec.fit(
+) -> tuple[TableCodec, np.ndarray, Budget | None]:
+    """Codecs of a table's training rows, and these rows' tokens, int32 [rows, columns].
+
+    lead: columns that come first (see `TableCodec.fit`). With differential privacy also what the
+    codecs cost, and only one row of each subject is encoded.
+    """
+    if privacy.dp is not None:
+        df = one_row_each(df, privacy.subject)
+        codec, budget = fit_codec_privately(df, schema, table, privacy, lead=lead or ())
+        return codec, codec.encode(df), budget
+    codec = TableCodec.fit(
         df,
         schema,
         table,
@@ -119,6 +140,7 @@ def fit_codec(
         subject=privacy.subject,
         lead=lead or (),
     )
+    return codec, codec.encode(df), None
 
 
 def train_model(
@@ -127,31 +149,46 @@ def train_model(
     generator: GeneratorSpec,
     privacy: PrivacySpec,
     *,
+    budget: Budget | None = None,
     seed: int = 0,
     compute: Compute | None = None,
+    checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> TableModel:
-    """Train a generator on int32 tokens [rows, columns] of fitted codecs."""
-    model = FAMILIES[generator.family]()
-    history = model.fit(
-        codec,
-        tokens,
-        quality=generator.quality,
-        time_limit=generator.time_limit,
-        seed=seed,
-        compute=compute,
-        progress=progress,
-    )
+    """Train a generator on int32 tokens [rows, columns] of fitted codecs.
+
+    budget: what `encode_table` returned with the codecs; training spends the rest of it.
+    checkpoint: a file from which an interrupted training goes on (see `Generator.fit`).
+    """
+    check_dp(generator, privacy)
+    settings: dict[str, Any] = {
+        "quality": generator.quality,
+        "time_limit": generator.time_limit,
+        "seed": seed,
+        "compute": compute,
+        "progress": progress,
+    }
+    model: Generator
+    if privacy.dp is not None:
+        from aigc_pipeline.privacy.training import train_privately
+
+        budget = check_budget(budget, privacy.dp, len(tokens))
+        model, history = train_privately(codec, tokens, budget, **settings)
+    else:
+        model = find_family(generator.family)()
+        history = model.fit(codec, tokens, checkpoint=checkpoint, **settings)
     card = {
         "family": generator.family,
         "quality": generator.quality,
         "table": codec.schema.name,
         "rows": len(tokens),
         "columns": {c.name: str(c.kind) for c in codec.schema.columns},
-        "tokens_sha256": hashlib.sha256(tokens.tobytes()).hexdigest(),
+        # A hash tells whether a guess at the whole table is right: not with differential privacy.
+        "tokens_sha256": None if privacy.dp else hashlib.sha256(tokens.tobytes()).hexdigest(),
         "seed": seed,
         "min_subjects": privacy.min_subjects,
         "subject": privacy.subject,
+        "dp": budget.to_json() if privacy.dp and budget else None,
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "code_version": __version__,
         "history": history.to_json(),
@@ -175,12 +212,20 @@ def fit_table(
     Raises InputError where the table and its spec do not fit together.
     """
     generator, privacy = generator or GeneratorSpec(), privacy or PrivacySpec()
+    check_dp(generator, privacy)
     progress("reading the columns", None)
     schema = infer_schema(df, name, table)
     df = apply_derive(df, table)
-    codec = fit_codec(df, schema, table, privacy)
+    codec, tokens, budget = encode_table(df, schema, table, privacy)
     return train_model(
-        codec, codec.encode(df), generator, privacy, seed=seed, compute=compute, progress=progress
+        codec,
+        tokens,
+        generator,
+        privacy,
+        budget=budget,
+        seed=seed,
+        compute=compute,
+        progress=progress,
     )
 
 

@@ -175,10 +175,12 @@ def _summary(stage: str, result: StageResult) -> str:
     if stage == "features":
         return f"{sum(size['learned_columns'] for size in told['sizes'].values())} columns to learn"
     if stage == "model":
+        spent = told.get("dp", {})
         return "; ".join(
             f"{loss['steps']:,} steps"
             + (f", held-out loss {loss['held_out_loss']:.4g}" if loss["held_out_loss"] else "")
-            for loss in told["losses"].values()
+            + (f", epsilon {spent[table]['epsilon']:.3g}" if table in spent else "")
+            for table, loss in told["losses"].items()
         )
     if stage == "evaluation":
         return "; ".join(check.message for check in result.checks)

@@ -14,7 +14,7 @@ from aigc_pipeline.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     import polars as pl
 
-    from aigc_pipeline.spec import TableSpec
+    from aigc_pipeline.spec import DpSpec, TableSpec
 
 Quality = Literal["draft", "standard", "high"]
 # Share of the training file that judges where no holdout file is given.
@@ -49,6 +49,10 @@ def fit(
     min_subjects: Annotated[
         int, typer.Option(min=1, help="Values of fewer rows than this are not learned.")
     ] = 5,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Differential privacy: the budget, e.g. 3.  None by default."),
+    ] = None,
     types: Types = None,
     delimiter: Delimiter = ",",
     null: NullValues = None,
@@ -58,6 +62,7 @@ def fit(
     Examples:
       aigc fit train.csv --target income --model m
       aigc fit sales.parquet --model m --quality high --time-limit 5m
+      aigc fit patients.csv --model m --epsilon 3
       aigc fit codes.csv --model m --type zip=category --null NA --null ?
     """
     from aigc_pipeline.commands import show
@@ -68,6 +73,7 @@ def fit(
     from resources import ComputeResource
 
     _check_model_folder(model)
+    dp = None if epsilon is None else _dp(epsilon)
     try:
         limit = None if time_limit is None else parse_seconds(time_limit)
     except ValueError as error:
@@ -82,7 +88,7 @@ def fit(
             table,
             name=name,
             generator=GeneratorSpec(quality=quality, time_limit=limit),
-            privacy=PrivacySpec(min_subjects=min_subjects),
+            privacy=PrivacySpec(min_subjects=min_subjects, dp=dp),
             seed=seed,
             compute=ComputeResource().settings(),
             progress=progress,
@@ -90,6 +96,8 @@ def fit(
     fitted.save(model)
     seconds = time.monotonic() - began
     show.say(f"learned {df.height:,} rows of {df.width} columns in {seconds:.1f} s: {model}")
+    if (spent := fitted.card["dp"]) is not None:
+        show.say(f"  spent epsilon {spent['epsilon']:.3f} at delta {spent['delta']:.2g}, per row")
     show.say(f"  next: aigc sample {model} --rows {df.height} --output synthetic.csv")
 
 
@@ -308,6 +316,17 @@ def _table_spec(
 def _table_name(path: str) -> str:
     """A table's name from its file's: what a file system and SQL both take."""
     return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", Path(path).stem).strip(" .") or "table"
+
+
+def _dp(epsilon: float) -> DpSpec:
+    from aigc_pipeline.spec import DpSpec
+
+    try:
+        return DpSpec(epsilon=epsilon)
+    except ValueError:
+        raise InputError(
+            f"--epsilon {epsilon:g}: give a number above 0, and at most 100; 1 to 10 is usual"
+        ) from None
 
 
 def _check_model_folder(model: Path) -> None:

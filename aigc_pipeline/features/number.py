@@ -128,8 +128,12 @@ class NumberCodec(Codec):
         if drawn.any():
             units[drawn] = self._draw(span[drawn], level[drawn], rng)
         values = np.where(present, self.grid.to_values(units), np.nan)
+        return pl.DataFrame([self.to_column(values)])
+
+    def to_column(self, values: np.ndarray) -> pl.Series:
+        """Canonical numbers, float64 [rows], in the source's dtype and format; NaN is missing."""
         series = pl.Series(self.columns[0], values, nan_to_null=True)
-        return pl.DataFrame([series]).select(self._restore())
+        return pl.DataFrame([series]).select(self._restore()).to_series()
 
     def _draw(self, span: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One value in units for each span, on the level of roundness asked for."""

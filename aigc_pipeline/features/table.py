@@ -96,18 +96,29 @@ class TableCodec:
         """Tokens of a table, int32 [rows, codecs]."""
         return np.stack([codec.encode(df) for codec in self.codecs], axis=1)
 
-    def decode(self, tokens: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
-        """Learned and derived columns for tokens [rows, codecs]; generated ones are added last."""
+    def decode(
+        self, tokens: np.ndarray, rng: np.random.Generator, known: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
+        """Learned and derived columns for tokens [rows, codecs]; generated ones are added last.
+
+        known: learned columns of the same rows, null where a value is to be drawn. What is known
+        stands as it is, and what follows from it follows from it exactly.
+        """
         at = {id(codec): i for i, codec in enumerate(self.codecs)}
         made: list[pl.Series] = []
         for i, codec in enumerate(self.codecs):
+            if isinstance(codec, Part):
+                continue
             row = pl.DataFrame(made)
             if isinstance(codec, NumberCodec):
                 parts = [codec.relation, codec.roundness]
                 told = [None if p is None else tokens[:, at[id(p)]] for p in parts]
-                made += codec.decode(tokens[:, i], rng, row, *told).get_columns()
-            elif not isinstance(codec, Part):
-                made += codec.decode(tokens[:, i], rng, row).get_columns()
+                drawn = codec.decode(tokens[:, i], rng, row, *told)
+            else:
+                drawn = codec.decode(tokens[:, i], rng, row)
+            if known is not None:
+                drawn = drawn.select(known[c].fill_null(drawn[c]) for c in codec.columns)
+            made += drawn.get_columns()
         row = pl.DataFrame(made)
         return apply_derive(row, self.spec, self.schema)
 

@@ -97,6 +97,7 @@ class Autoregressive(Generator):
                 ),
                 seed=seed,
                 compute=compute,
+                checkpoint=checkpoint,
                 progress=progress,
             )
         self._net = net.eval()

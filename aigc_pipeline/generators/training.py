@@ -7,6 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from aigc_pipeline.errors import InputError
+from aigc_pipeline.generators.checkpoint import (
+    Checkpoint,
+    fingerprint,
+    optimizer_tensors,
+    restore_optimizer,
+)
 
 
 class Progress(Protocol):
@@ -133,12 +140,14 @@ def train(
     backward: Backward | None = None,
     seed: int = 0,
     compute: Compute | None = None,
+    checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> History:
     """Fit a `Trainable` in place and leave each of its parts with its best averaged weights.
 
     rows, held_out: int64 tokens [n, D]. backward: a faster way to the same gradients, on one CPU
-    process. Deterministic for a seed, unless the time limit strikes.
+    process. checkpoint: a file to save to now and then, and to go on from where it is of this very
+    training. Deterministic for a seed, interrupted or not, unless the time limit strikes.
     Raises RuntimeError when the loss becomes infinite.
     """
     compute = compute or Compute()
@@ -154,10 +163,20 @@ def train(
     context, held_out_context = fabric.to_device((context, held_out_context))
     keeper = _Keeper(model, effort.patience)
     history = History()
+    saved = None
+    if checkpoint is not None:
+        weights = [tuple(p.shape) for p in model.parameters()]
+        given_rows = (rows, held_out, context, held_out_context)
+        key = fingerprint(*given_rows, effort, seed, weights, type(model).__name__)
+        saved = Checkpoint(checkpoint, key)
+        _resume(saved, keeper, optimizer, history, progress)
+    before = history.seconds
     began = time.monotonic()
     every, settled = max(effort.steps // effort.looks, 1), max(int(effort.steps * effort.settle), 1)
     batches = _batches(len(rows), effort.batch, np.random.default_rng(seed))
-    for step in range(1, effort.steps + 1):
+    for _ in range(history.steps):
+        next(batches)
+    for step in range(history.steps + 1, effort.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = effort.learning_rate * _schedule(step / effort.steps)
         pick = torch.from_numpy(next(batches)).to(rows.device)
@@ -190,7 +209,13 @@ def train(
             if not keeper.active:
                 history.stopped_by = "held-out loss"
                 break
-        if time.monotonic() - began > effort.time_limit:
+        history.seconds = before + time.monotonic() - began
+        if saved is not None and saved.due():
+            saved.save(
+                keeper.tensors() | optimizer_tensors(optimizer),
+                {"keeper": keeper.values(), "history": history.to_json()},
+            )
+        if history.seconds > effort.time_limit:
             history.stopped_by = "time limit"
             break
     keeper.restore()
@@ -198,11 +223,32 @@ def train(
         history.first_loss = history.looks[0]["held_out"]
     if math.isfinite(best := sum(keeper.best_loss)):
         history.best_loss = round(best, 4)
-    history.seconds = round(time.monotonic() - began, 1)
+    history.seconds = round(before + time.monotonic() - began, 1)
+    if saved is not None:
+        saved.remove()
     model.eval()
     model.to("cpu")
     torch.set_num_threads(threads_before)
     return history
+
+
+def _resume(
+    saved: Checkpoint,
+    keeper: _Keeper,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    progress: Progress,
+) -> None:
+    """Go on from what an earlier, interrupted training of the same kind left, if it did."""
+    state = saved.load()
+    if state is None:
+        return
+    tensors, values = state
+    keeper.put_back(tensors, values["keeper"])
+    restore_optimizer(optimizer, tensors)
+    for name, value in values["history"].items():
+        setattr(history, name, value)
+    progress(f"going on from step {history.steps:,} of an interrupted training", None)
 
 
 class _Keeper:
@@ -237,8 +283,37 @@ class _Keeper:
             for p in self.shared:
                 p.copy_(self.mean[p])
                 self.best[p].copy_(p)
-                p.requires_grad_(False)
-                p.grad = None
+        self._fix()
+
+    def _fix(self) -> None:
+        for p in self.shared:
+            p.requires_grad_(False)
+            p.grad = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, their averages and the best ones, for a checkpoint."""
+        own: dict[nn.Parameter, Tensor] = {p: p for p in self.all}
+        kinds = {"weight": own, "mean": self.mean, "best": self.best}
+        return {f"{k}.{i}": of[p] for k, of in kinds.items() for i, p in enumerate(self.all)}
+
+    def values(self) -> dict[str, Any]:
+        """The rest of its state, as plain values."""
+        best = [None if math.isinf(loss) else loss for loss in self.best_loss]
+        kept = {"waited": self.waited, "active": self.active, "settled": self.settled}
+        return {"best_loss": best, **kept}
+
+    def put_back(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """The state that `tensors` and `values` gave."""
+        with torch.no_grad():
+            for i, p in enumerate(self.all):
+                p.copy_(tensors[f"weight.{i}"])
+                self.mean[p].copy_(tensors[f"mean.{i}"])
+                self.best[p].copy_(tensors[f"best.{i}"])
+        self.best_loss = [math.inf if loss is None else loss for loss in values["best_loss"]]
+        self.waited, self.active = values["waited"], values["active"]
+        self.settled = values["settled"]
+        if self.settled:
+            self._fix()
 
     def averaged(self) -> Any:
         """The model with its averaged weights, for the length of a block."""

@@ -22,6 +22,7 @@ from aigc_pipeline.spec.dataset import (
     Gate,
 )
 from aigc_pipeline.spec.learning import (
+    DpSpec,
     GeneratorSpec,
     PrivacySpec,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Condition",
     "Constraint",
     "DatasetSpec",
+    "DpSpec",
     "EvaluationSpec",
     "Expectation",
     "Gate",

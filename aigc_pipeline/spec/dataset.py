@@ -20,6 +20,7 @@ GATED_SCORES = (
     "utility_gap",
     "copied_rows",
     "dcr_share",
+    "membership_auc",
     "null_rate_error",
 )
 
@@ -93,6 +94,15 @@ class DatasetSpec(Model):
     def _utility_needs_target(self) -> DatasetSpec:
         if "utility_gap" in self.gates and not any(t.target for t in self.tables.values()):
             raise ValueError("the gate utility_gap needs a `target` column in some table")
+        return self
+
+    @model_validator(mode="after")
+    def _dp_needs_the_default_family(self) -> DatasetSpec:
+        if self.privacy.dp is not None and self.generator.family != "autoregressive":
+            raise ValueError(
+                f"privacy.dp does not go with generator.family {self.generator.family!r}: only"
+                " autoregressive can be trained with differential privacy"
+            )
         return self
 
     def sha256(self) -> str:

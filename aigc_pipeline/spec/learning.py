@@ -12,12 +12,25 @@ from aigc_pipeline.spec.base import Model, Seconds
 class GeneratorSpec(Model):
     """Which model learns the tables, and how much effort it may spend."""
 
-    family: Literal["autoregressive"] = "autoregressive"
+    family: Literal["autoregressive", "diffusion", "vae", "gan", "auto"] = Field(
+        "autoregressive", description="Kind of model; auto tries them and keeps the best"
+    )
     quality: Literal["draft", "standard", "high"] = Field(
         "standard", description="The one dial for effort"
     )
     time_limit: Seconds | None = Field(
         None, description="Wall-clock limit on training, e.g. 60s; by default the quality's own"
+    )
+
+
+class DpSpec(Model):
+    """Differential privacy of a table's model: how little one row (one subject) may change it."""
+
+    epsilon: float = Field(
+        gt=0, le=100, description="Budget of each table's training: lower is more private"
+    )
+    delta: float | None = Field(
+        None, gt=0, lt=1, description="Chance of a larger change; 1 / rows^1.1 by default"
     )
 
 
@@ -29,4 +42,7 @@ class PrivacySpec(Model):
     )
     subject: str | None = Field(
         None, description="Column that names the subject; each row is its own by default"
+    )
+    dp: DpSpec | None = Field(
+        None, description="Differential privacy, e.g. {epsilon: 3}; without it there is none"
     )

@@ -93,8 +93,25 @@ def _facts(spec: DatasetSpec, synthetic: Version, model: Version) -> dict[str, s
         "Seed": str(synthetic.meta["seed"]),
         "Model": f"{spec.generator.family}, quality {model.meta['quality']}, {model.id}",
         "Protected values": f"fewer than {spec.privacy.min_subjects} subjects",
+        "Differential privacy": _dp(spec, model),
         "Code version": synthetic.manifest["code_version"],
     }
+
+
+def _dp(spec: DatasetSpec, model: Version) -> str:
+    """What the models' training guarantees, in words."""
+    spent = model.meta.get("dp", {})
+    if not spent:
+        return "none"
+    whom = f"each {spec.privacy.subject}" if spec.privacy.subject else "each training row"
+    budgets = "; ".join(
+        f"{table}: epsilon {dp['epsilon']:.3f}, delta {dp['delta']:.2g}"
+        for table, dp in spent.items()
+    )
+    return (
+        f"{budgets}, for {whom}. It covers the models and all rows they make, not this page: its"
+        " scores compare with real rows."
+    )
 
 
 def release(lake: Lake, spec: DatasetSpec) -> StageResult:

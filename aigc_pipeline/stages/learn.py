@@ -12,6 +12,7 @@ from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.training import Compute, Progress, silent
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import ShardWriter, read_parquet
+from aigc_pipeline.privacy.budget import Budget
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec, Where
 from aigc_pipeline.stages.prepare import scenario_tables
@@ -35,6 +36,7 @@ def train(
     generator = spec.generator.model_copy(update={"quality": quality} if quality else {})
     seed = spec.synthesis.seed if seed is None else seed
     losses: dict[str, dict[str, Any]] = {}
+    spent: dict[str, dict[str, float]] = {}
     cut_short = []
     with lake.writing(
         spec.name, "model", inputs={"features": features}, spec_sha256=spec.sha256()
@@ -47,11 +49,15 @@ def train(
                 tokens,
                 generator,
                 spec.privacy,
+                budget=_budget(features, name),
                 seed=seed,
                 compute=compute,
+                checkpoint=lake.checkpoint(spec.name, name),
                 progress=progress or silent,
             )
             model.save(draft.path / name)
+            if model.card["dp"] is not None:
+                spent[name] = {key: model.card["dp"][key] for key in ("epsilon", "delta")}
             history = model.card["history"]
             losses[name] = {
                 "held_out_loss": history["best_loss"],
@@ -61,7 +67,7 @@ def train(
             }
             if history["stopped_by"] == "time limit":
                 cut_short.append(f"{name} after {history['steps']} steps")
-        draft.meta.update(seed=seed, quality=generator.quality, losses=losses)
+        draft.meta.update(seed=seed, quality=generator.quality, losses=losses, dp=spent)
     message = (
         "training used its whole schedule, or stopped once the held-out loss did not fall"
         if not cut_short
@@ -69,7 +75,14 @@ def train(
         "another run may differ; raise generator.time_limit or lower the quality"
     )
     checks = [check("model", "trained_to_convergence", not cut_short, message)]
-    return StageResult(draft.version, {"losses": losses, "seed": seed}, checks)
+    metadata = {"losses": losses, "seed": seed} | ({"dp": spent} if spent else {})
+    return StageResult(draft.version, metadata, checks)
+
+
+def _budget(features: Version, table: str) -> Budget | None:
+    """What a table's codecs spent of a privacy budget; None where they were fitted without one."""
+    name = f"{table}/accountant.json"
+    return Budget.from_json(features.read_json(name)) if name in features.files() else None
 
 
 def synthesize(

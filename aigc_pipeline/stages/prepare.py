@@ -14,6 +14,7 @@ from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.conditions import check_where
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import read_parquet, write_parquet
+from aigc_pipeline.privacy.budget import Budget, check_dp
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import (
     apply_derive,
@@ -24,7 +25,7 @@ from aigc_pipeline.sources import (
 )
 from aigc_pipeline.spec import DatasetSpec, Severity, TableSpec
 from aigc_pipeline.stages.result import Check, StageResult, check
-from aigc_pipeline.tabular import fit_codec
+from aigc_pipeline.tabular import encode_table
 from aigc_pipeline.validation import ValidationReport
 from aigc_pipeline.validation import validate as validate_table
 
@@ -218,7 +219,11 @@ def _contract(reports: dict[str, ValidationReport], severity: Severity) -> Check
 
 
 def featurize(lake: Lake, spec: DatasetSpec) -> StageResult:
-    """Fit the codecs on training rows and encode these rows as tokens."""
+    """Fit the codecs on training rows and encode these rows as tokens.
+
+    With differential privacy the codecs spend a part of the budget; `accountant.json` says which.
+    """
+    check_dp(spec.generator, spec.privacy)
     validated = lake.current(spec.name, "validated")
     sizes: dict[str, dict[str, int]] = {}
     with lake.writing(
@@ -226,16 +231,18 @@ def featurize(lake: Lake, spec: DatasetSpec) -> StageResult:
     ) as draft:
         for name, table in spec.tables.items():
             train = read_parquet(validated.file(f"{name}/train.parquet"))
-            codec = _fit_codec(train, read_schema(validated, name), table, spec)
-            tokens = pl.DataFrame(
-                codec.encode(train), schema=[" + ".join(c.columns) for c in codec.codecs]
-            )
+            codec, encoded, budget = _encode(train, read_schema(validated, name), table, spec)
+            # A number may have several columns of tokens, so its name alone would not do.
+            names = [f"{i}: {' + '.join(c.columns)}" for i, c in enumerate(codec.codecs)]
+            tokens = pl.DataFrame(encoded, schema=names)
             write_parquet(tokens, draft.path / name / "tokens.parquet")
+            if budget is not None:
+                draft.write_json(f"{name}/accountant.json", budget.to_json())
             draft.write_json(f"{name}/codecs.json", codec.to_json())
             sizes[name] = {
                 "learned_columns": len(codec.codecs),
                 "tokens": sum(codec.sizes),
-                "rows": len(train),
+                "rows": len(encoded),
             }
         draft.meta["sizes"] = sizes
     return StageResult(draft.version, {"sizes": sizes})
@@ -246,11 +253,11 @@ def read_schema(validated: Version, table: str) -> TableSchema:
     return TableSchema.model_validate(validated.read_json(f"{table}/schema.json"))
 
 
-def _fit_codec(
+def _encode(
     train: pl.DataFrame, schema: TableSchema, table: TableSpec, spec: DatasetSpec
-) -> TableCodec:
+) -> tuple[TableCodec, np.ndarray, Budget | None]:
     lead = sorted({c for s in spec.synthesis.scenarios.values() for c in s.where})
     subject = spec.privacy.subject if spec.privacy.subject in schema.names else None
-    return fit_codec(
+    return encode_table(
         train, schema, table, spec.privacy.model_copy(update={"subject": subject}), lead=lead
     )

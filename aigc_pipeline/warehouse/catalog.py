@@ -106,6 +106,7 @@ def _scenarios(release: Release) -> list[Row]:
 
 def _table(release: Release, table: ReleasedTable) -> Row:
     about = release.notes.about.get(table.table)
+    dp = release.notes.model.dp.get(table.table)
     return {
         "dataset": release.dataset,
         "scenario": table.scenario,
@@ -116,6 +117,8 @@ def _table(release: Release, table: ReleasedTable) -> Row:
         "target": about and about.target,
         "columns": len(table.columns),
         "rows": table.rows,
+        "epsilon": dp and dp.epsilon,
+        "delta": dp and dp.delta,
         "release": release.id,
     }
 

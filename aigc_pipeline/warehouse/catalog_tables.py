@@ -67,6 +67,11 @@ TABLES = (
             "target": ("VARCHAR", "Column that the utility score predicts"),
             "columns": ("BIGINT", "Number of columns"),
             "rows": ("BIGINT", "Number of rows"),
+            "epsilon": (
+                "DOUBLE",
+                "Differential privacy: what training its model spent; missing if there is none",
+            ),
+            "delta": ("DOUBLE", "The delta that goes with epsilon"),
             **_RELEASE,
         },
     ),

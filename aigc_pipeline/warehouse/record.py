@@ -57,13 +57,24 @@ class TableNotes(_Notes):
     target: str | None = None
 
 
+class Spent(_Notes):
+    """What a table's training spent of differential privacy."""
+
+    epsilon: float
+    delta: float
+
+
 class ModelNotes(_Notes):
-    """Which model made the rows; `trained_at` is None where the lake no longer has the model."""
+    """Which model made the rows; `trained_at` is None where the lake no longer has the model.
+
+    dp: by table, where it was trained with differential privacy.
+    """
 
     family: str
     quality: str
     version: str | None = None
     trained_at: datetime | None = None
+    dp: dict[str, Spent] = {}
 
 
 class ReleaseNotes(_Notes):

@@ -139,6 +139,7 @@ def _notes(
             quality=(model.meta if model else {}).get("quality", spec.generator.quality),
             version=model.id if model else None,
             trained_at=model.manifest["created_at"] if model else None,
+            dp=(model.meta if model else {}).get("dp", {}),
         ),
         privacy=spec.privacy.model_dump(mode="json"),
         scenarios={
