@@ -14,15 +14,15 @@ from torch.nn import functional as F
 
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features import TableCodec
+from aigc_pipeline.generators.ancestral import Ancestral, ruled
 from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.network import AutoregressiveNet, ColumnLayout
 from aigc_pipeline.generators.parallel import backward, cores, make_pool
 from aigc_pipeline.generators.rules import Rules, find_rules, from_tensors, merge, to_tensors
 from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
 
-FORMAT = 1
+FORMAT = 2
 EMBED = 16
-CHUNK = 2048
 CALIBRATION = 16384
 # By quality: passes over the data, floating-point operations at most, seconds at most. The first
 # two fix the work, so that a run can be repeated; the last is a safety net for slow machines.
@@ -121,7 +121,7 @@ class Autoregressive(Generator):
         tokens = torch.zeros(CALIBRATION, len(marginals), dtype=torch.int64)
         for j, column in enumerate(self.net.columns):
             target = torch.from_numpy(marginals[j]).float()
-            share = self._ruled(torch.softmax(column(inputs), 1), j, tokens)
+            share = ruled(torch.softmax(column(inputs), 1), self.rules.get(j), tokens)
             shift = torch.zeros_like(target)
             for _ in range(4):
                 shifted = share * shift.exp()
@@ -145,67 +145,7 @@ class Autoregressive(Generator):
         # One uniform number a cell, drawn up front: the same rows whatever the thread count.
         uniform = latin_hypercube(rows, len(self.net.columns), np.random.default_rng(seed))
         masks = {j: torch.from_numpy(mask) for j, mask in (allowed or {}).items()}
-
-        def draw(start: int) -> tuple[Tensor, Tensor]:
-            part = slice(start, start + CHUNK)
-            known = None if given is None else torch.from_numpy(given[part].astype(np.int64))
-            under = None if context is None else torch.from_numpy(context[part])
-            with torch.inference_mode():  # which is a setting of the thread
-                return self._sample(torch.from_numpy(uniform[part]), masks, known, under)
-
-        # Chunks stay in the processor's cache. A worker a core, each with one thread, neither waits
-        # for the other nor suffers when another job takes a core.
-        with make_pool(cores()) as pool:
-            tokens, weights = zip(*pool.map(draw, range(0, rows, CHUNK)), strict=True)
-        return Draw(torch.cat(tokens).numpy().astype(np.int32), torch.cat(weights).numpy())
-
-    def _sample(
-        self,
-        uniform: Tensor,
-        masks: dict[int, Tensor],
-        given: Tensor | None,
-        context: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens int64 [rows, columns] and log weights float64 [rows] from uniform numbers."""
-        net, (rows, count) = self.net, uniform.shape
-        inputs = torch.zeros(rows, net.context + count * net.embed)
-        if context is not None:
-            inputs[:, : net.context] = context
-        tokens = torch.zeros(rows, count, dtype=torch.int64)
-        weight = torch.zeros(rows, dtype=torch.float64)
-        for j, column in enumerate(net.columns):
-            known = net.context + j * net.embed
-            share = torch.softmax(column(inputs[:, :known]), 1)
-            share = self._ruled(share, j, tokens)
-            if j in masks:
-                share = share * masks[j]
-            total = share.cumsum(1)
-            mass = total[:, -1:]
-            drawn = torch.searchsorted(total, uniform[:, j : j + 1] * mass, right=True)
-            drawn = drawn.clamp_(max=share.shape[1] - 1).squeeze(1)
-            if j in masks:
-                weight += mass.squeeze(1).clamp(max=1.0).double().log()
-                # Rounding may step onto a forbidden token next to the end; it has no mass.
-                weight[share.gather(1, drawn[:, None]).squeeze(1) <= 0] = -torch.inf
-            if given is not None:
-                known_here = given[:, j] >= 0
-                drawn = torch.where(known_here, given[:, j], drawn)
-                chance = share.gather(1, drawn[:, None]).squeeze(1) / mass.squeeze(1)
-                weight += torch.where(known_here, chance.double().log(), 0.0)
-            tokens[:, j] = drawn
-            inputs[:, known : known + net.embed] = F.embedding(drawn, column.embedding())
-        return tokens, weight
-
-    def _ruled(self, share: Tensor, j: int, tokens: Tensor) -> Tensor:
-        """Shares without the tokens that earlier ones rule out, [rows, size]."""
-        kept = share
-        for i, allowed in self.rules.get(j, {}).items():
-            kept = kept * torch.from_numpy(allowed)[tokens[:, i]]
-        if kept is share:
-            return share
-        mass = kept.sum(1, keepdim=True)
-        # Rules that contradict each other would leave nothing: such a row keeps the network's view.
-        return torch.where(mass > 1e-6, kept / mass.clamp(min=1e-6), share)
+        return Ancestral(self.net, self.rules, masks).draw(uniform, given, context)
 
     @torch.inference_mode()
     def cell_log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
