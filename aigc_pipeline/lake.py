@@ -175,6 +175,10 @@ class Lake:
         name = hashlib.sha256(table.encode()).hexdigest()[:16]
         return self.stage_dir(dataset, "model") / ".checkpoints" / f"{name}.safetensors"
 
+    def clear_checkpoints(self, dataset: str) -> None:
+        """Remove what killed trainings left, those of tables that are no more included."""
+        shutil.rmtree(self.stage_dir(dataset, "model") / ".checkpoints", ignore_errors=True)
+
     def datasets(self) -> list[str]:
         """Datasets that have at least one folder in the lake."""
         if not self.home.is_dir():

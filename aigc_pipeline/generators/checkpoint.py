@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from aigc_pipeline import __version__
+
 SECONDS = 15.0  # between two savings
 FORMAT = "1"
 
 
 def fingerprint(*parts: object) -> str:
-    """Hash of what a training depends on: arrays and tensors by content, the rest by its text."""
-    digest = hashlib.sha256()
+    """Hash of what a training depends on: arrays and tensors by content, the rest by its text.
+
+    The version of this package is part of it, for another one may train otherwise.
+    """
+    digest = hashlib.sha256(__version__.encode())
     for part in parts:
         if isinstance(part, Tensor):
             part = part.detach().cpu().numpy()
@@ -48,9 +54,8 @@ class Checkpoint:
                 notes = file.metadata() or {}
                 if (notes.get("format"), notes.get("key")) != (FORMAT, self.key):
                     return None
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(
-                    notes["values"]
-                )
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                return tensors, json.loads(notes["values"])
         except (OSError, SafetensorError, ValueError):
             return None  # there is none, or it was cut short: training starts afresh
 
@@ -70,8 +75,9 @@ class Checkpoint:
         self._saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Training is done: nothing is left to go on from."""
-        self.path.unlink(missing_ok=True)
+        """Training is done: leave nothing to go on from, nor what was cut off while saving."""
+        for left in [self.path, *self.path.parent.glob(f"{escape(self.path.name)}.*.part")]:
+            left.unlink(missing_ok=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

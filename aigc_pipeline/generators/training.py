@@ -7,11 +7,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from aigc_pipeline.errors import InputError
@@ -21,6 +24,17 @@ from aigc_pipeline.generators.checkpoint import (
     optimizer_tensors,
     restore_optimizer,
 )
+from aigc_pipeline.generators.hardware import (
+    Compute,
+    add_over_processes,
+    any_process,
+    cpu_threads,
+    make_fabric,
+)
+from aigc_pipeline.generators.keeper import Keeper
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Progress(Protocol):
@@ -31,22 +45,6 @@ class Progress(Protocol):
 
 def silent(message: str, done: float | None) -> None:
     """The progress of those who do not look."""
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where to run. accelerator: "auto", "cpu" or "cuda"; threads: CPU threads to train with, by
-    default one a core. The result does not depend on their number."""
-
-    accelerator: str = "auto"
-    devices: int = 1
-    threads: int | None = None
-
-    @property
-    def on_one_cpu(self) -> bool:
-        """Whether training is a single process on a CPU."""
-        gpu = self.accelerator != "cpu" and torch.cuda.is_available()
-        return self.devices == 1 and not gpu
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ class Effort:
 class History:
     """What happened: steps, held-out loss a row (nats) by look, why it stopped.
 
-    A loss is None where the time limit struck before it was measured.
+    A loss is None where the time limit struck before it was measured. warnings: what went wrong, in
+    plain words.
     """
 
     steps: int = 0
@@ -82,28 +81,11 @@ class History:
     first_loss: float | None = None
     stopped_by: str = "schedule"
     looks: list[dict[str, float]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the model card."""
         return asdict(self)
-
-
-def make_fabric(compute: Compute) -> Any:
-    """A launched lightning Fabric for `compute`; raises InputError for a missing accelerator."""
-    from lightning_fabric import Fabric
-
-    if compute.accelerator not in ("auto", "cpu", "cuda"):
-        raise InputError(f"accelerator {compute.accelerator!r}: choose auto, cpu or cuda")
-    if compute.accelerator == "cuda" and not torch.cuda.is_available():
-        raise InputError("accelerator 'cuda': torch sees no GPU here; use auto or cpu")
-    on_gpu = compute.accelerator != "cpu" and torch.cuda.is_available()
-    fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
-        devices=compute.devices,
-        precision="bf16-mixed" if on_gpu else "32-true",
-    )
-    fabric.launch()
-    return fabric
 
 
 class Trainable(nn.Module):
@@ -147,27 +129,69 @@ def train(
 
     rows, held_out: int64 tokens [n, D]. backward: a faster way to the same gradients, on one CPU
     process. checkpoint: a file to save to now and then, and to go on from where it is of this very
-    training. Deterministic for a seed, interrupted or not, unless the time limit strikes.
+    training. Deterministic for a seed, interrupted or not, unless the time limit strikes. On
+    several devices each has a process of its own, to which model and loss are sent by pickle.
     Raises RuntimeError when the loss becomes infinite.
     """
     compute = compute or Compute()
     fabric = make_fabric(compute)
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(effort.threads)
+    data = (rows, held_out, context, held_out_context)
+    if compute.devices == 1:
+        with cpu_threads(effort.threads):
+            return _run(fabric, model, loss, data, effort, seed, checkpoint, backward, progress)
+    if (size := min(effort.batch, len(rows))) < compute.devices:
+        raise InputError(
+            f"a batch of {size} {'row' if size == 1 else 'rows'} cannot be shared between"
+            f" {compute.devices} devices; use one"
+        )
+    progress(f"training on {compute.devices} devices", None)  # which cannot be told how far it is
+    with TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.safetensors"
+        job = partial(_run_apart, job=(loss, data, effort, seed, checkpoint), weights=weights)
+        history = fabric.launch(job, model)  # by itself: each process needs its own copy of it
+        load_model(model, weights)
+    model.eval()
+    return history
+
+
+def _run_apart(fabric: Fabric, model: Trainable, job: Any, weights: Path) -> History:
+    """One process of several: trains, and the first one leaves the weights in a file.
+
+    job: the arguments of `_run` from `loss` on.
+    """
+    _, _, effort, *_ = job
+    with cpu_threads(effort.threads):
+        history = _run(fabric, model, *job)
+    if fabric.global_rank == 0:
+        save_model(model, str(weights))
+    return history
+
+
+def _run(
+    fabric: Fabric,
+    model: Trainable,
+    loss: Loss,
+    data: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+    effort: Effort,
+    seed: int,
+    checkpoint: Path | None,
+    backward: Backward | None = None,
+    progress: Progress = silent,
+) -> History:
+    """The training loop of one process; `data`: rows and held-out ones, and their contexts."""
+    rank, processes = fabric.global_rank, fabric.world_size
+    model.to(fabric.device)
+    rows, held_out, context, held_out_context = fabric.to_device(data)
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(
         _groups(model, effort.weight_decay), lr=effort.learning_rate, betas=(0.9, 0.99), fused=True
     )
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    rows, held_out = fabric.to_device((rows, held_out))
-    context, held_out_context = fabric.to_device((context, held_out_context))
-    keeper = _Keeper(model, effort.patience)
+    keeper = Keeper(model, effort.patience)
     history = History()
     saved = None
     if checkpoint is not None:
         weights = [tuple(p.shape) for p in model.parameters()]
-        given_rows = (rows, held_out, context, held_out_context)
-        key = fingerprint(*given_rows, effort, seed, weights, type(model).__name__)
+        key = fingerprint(*data, effort, seed, weights, type(model).__name__, processes)
         saved = Checkpoint(checkpoint, key)
         _resume(saved, keeper, optimizer, history, progress)
     before = history.seconds
@@ -179,16 +203,21 @@ def train(
     for step in range(history.steps + 1, effort.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = effort.learning_rate * _schedule(step / effort.steps)
-        pick = torch.from_numpy(next(batches)).to(rows.device)
-        wrapped.train()
+        batch = next(batches)
+        own = batch[rank::processes]
+        pick = torch.from_numpy(own).to(rows.device)
         given = None if context is None else context[pick]
+        model.train()
         # Random numbers of a step depend on the step alone, not on what was drawn before it.
-        torch.manual_seed(seed * 1_000_003 + step)
+        torch.manual_seed((seed * 1_000_003 + step) * processes + rank)
         if backward is None:
-            fabric.backward(loss(wrapped, rows[pick], given, keeper.active).sum())
+            with fabric.autocast():
+                total = loss(model, rows[pick], given, keeper.active).sum()
+            fabric.backward(total * (len(own) / len(batch)))
+            add_over_processes(fabric, model)
         else:
             backward(rows[pick], given, keeper.active)
-        fabric.clip_gradients(wrapped, optimizer, max_norm=1.0, error_if_nonfinite=False)
+        fabric.clip_gradients(model, optimizer, max_norm=1.0, error_if_nonfinite=False)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         # Early on the average follows closely; later it spans about 1 / (1 - averaging) steps.
@@ -197,25 +226,27 @@ def train(
             keeper.settle()
         history.steps = step
         if step % every == 0 or step == effort.steps:
-            with torch.no_grad(), keeper.averaged():
-                wrapped.eval()
-                measured = loss(wrapped, held_out, held_out_context, keeper.active)
-            if not bool(measured.isfinite().all()):
+            measured: list[float] = []
+            if rank == 0:
+                model.eval()
+                with torch.no_grad(), keeper.averaged(), fabric.autocast():
+                    measured = loss(model, held_out, held_out_context, keeper.active).tolist()
+            measured = fabric.broadcast(measured)  # for all processes to stop at the same step
+            if not all(map(math.isfinite, measured)):
                 raise RuntimeError(f"training diverged at step {step}: the loss is not finite")
-            total = keeper.look(measured.tolist())
-            history.looks.append({"step": step, "held_out": round(total, 4)})
-            share = step / effort.steps
-            progress(f"training, held-out loss {total:.3f}", share)
+            best = keeper.look(measured)
+            history.looks.append({"step": step, "held_out": round(best, 4)})
+            progress(f"training, held-out loss {best:.3f}", step / effort.steps)
             if not keeper.active:
                 history.stopped_by = "held-out loss"
                 break
         history.seconds = before + time.monotonic() - began
-        if saved is not None and saved.due():
+        if saved is not None and rank == 0 and saved.due():
             saved.save(
                 keeper.tensors() | optimizer_tensors(optimizer),
                 {"keeper": keeper.values(), "history": history.to_json()},
             )
-        if history.seconds > effort.time_limit:
+        if any_process(fabric, history.seconds > effort.time_limit):
             history.stopped_by = "time limit"
             break
     keeper.restore()
@@ -224,17 +255,16 @@ def train(
     if math.isfinite(best := sum(keeper.best_loss)):
         history.best_loss = round(best, 4)
     history.seconds = round(before + time.monotonic() - began, 1)
-    if saved is not None:
+    if saved is not None and rank == 0:
         saved.remove()
     model.eval()
     model.to("cpu")
-    torch.set_num_threads(threads_before)
     return history
 
 
 def _resume(
     saved: Checkpoint,
-    keeper: _Keeper,
+    keeper: Keeper,
     optimizer: torch.optim.Optimizer,
     history: History,
     progress: Progress,
@@ -249,100 +279,6 @@ def _resume(
     for name, value in values["history"].items():
         setattr(history, name, value)
     progress(f"going on from step {history.steps:,} of an interrupted training", None)
-
-
-class _Keeper:
-    """Averages the weights, and keeps each part's best ones by held-out loss."""
-
-    def __init__(self, model: Trainable, patience: int) -> None:
-        self.patience = patience
-        self.shared = list(model.shared())
-        self.parts = [list(p) for p in model.parts()]
-        self.all = [*self.shared, *(p for part in self.parts for p in part)]
-        self.mean = {p: p.detach().clone() for p in self.all}
-        self.best = {p: p.detach().clone() for p in self.all}
-        self.best_loss = [math.inf] * len(self.parts)
-        self.waited = [0] * len(self.parts)
-        self.active = list(range(len(self.parts)))
-        self.settled = False
-
-    def follow(self, decay: float) -> None:
-        """Move the average of what still trains towards the weights."""
-        moving = [] if self.settled else list(self.shared)
-        moving += [p for j in self.active for p in self.parts[j]]
-        torch._foreach_lerp_(
-            [self.mean[p] for p in moving], [p.detach() for p in moving], 1 - decay
-        )
-
-    def settle(self) -> None:
-        """Fix the shared parameters at their average."""
-        self.settled = True
-        # What was best while these still moved is worth nothing now.
-        self.best_loss = [math.inf] * len(self.parts)
-        with torch.no_grad():
-            for p in self.shared:
-                p.copy_(self.mean[p])
-                self.best[p].copy_(p)
-        self._fix()
-
-    def _fix(self) -> None:
-        for p in self.shared:
-            p.requires_grad_(False)
-            p.grad = None
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights, their averages and the best ones, for a checkpoint."""
-        own: dict[nn.Parameter, Tensor] = {p: p for p in self.all}
-        kinds = {"weight": own, "mean": self.mean, "best": self.best}
-        return {f"{k}.{i}": of[p] for k, of in kinds.items() for i, p in enumerate(self.all)}
-
-    def values(self) -> dict[str, Any]:
-        """The rest of its state, as plain values."""
-        best = [None if math.isinf(loss) else loss for loss in self.best_loss]
-        kept = {"waited": self.waited, "active": self.active, "settled": self.settled}
-        return {"best_loss": best, **kept}
-
-    def put_back(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """The state that `tensors` and `values` gave."""
-        with torch.no_grad():
-            for i, p in enumerate(self.all):
-                p.copy_(tensors[f"weight.{i}"])
-                self.mean[p].copy_(tensors[f"mean.{i}"])
-                self.best[p].copy_(tensors[f"best.{i}"])
-        self.best_loss = [math.inf if loss is None else loss for loss in values["best_loss"]]
-        self.waited, self.active = values["waited"], values["active"]
-        self.settled = values["settled"]
-        if self.settled:
-            self._fix()
-
-    def averaged(self) -> Any:
-        """The model with its averaged weights, for the length of a block."""
-        return _swapped(self.all, [self.mean[p] for p in self.all])
-
-    def look(self, losses: list[float]) -> float:
-        """Note each active part's held-out loss; returns the sum over all parts at their best."""
-        for j, value in zip(list(self.active), losses, strict=True):
-            if value < self.best_loss[j] - 1e-5 or not self.settled:
-                self.best_loss[j], self.waited[j] = value, 0
-                for p in self.parts[j]:
-                    self.best[p].copy_(self.mean[p])
-            else:
-                self.waited[j] += 1
-                if self.waited[j] >= self.patience:
-                    self.active.remove(j)
-        return sum(self.best_loss)
-
-    def restore(self) -> None:
-        """Put every part's best weights in place; averages where nothing was measured yet."""
-        for p in self.shared:
-            p.requires_grad_(True)
-        with torch.no_grad():
-            for p in self.shared:
-                p.copy_(self.mean[p])
-            for j, part in enumerate(self.parts):
-                source = self.best if self.settled and self.best_loss[j] < math.inf else self.mean
-                for p in part:
-                    p.copy_(source[p])
 
 
 def _schedule(at: float) -> float:
@@ -366,19 +302,3 @@ def _batches(count: int, batch: int, rng: np.random.Generator) -> Any:
         order = rng.permutation(count)
         for start in range(0, count - size + 1, size):
             yield order[start : start + size]
-
-
-class _swapped:
-    """Parameters with other values, for the length of a block."""
-
-    def __init__(self, parameters: list[nn.Parameter], values: list[Tensor]) -> None:
-        self.parameters: list[Tensor] = [*parameters]
-        self.values = values
-
-    def __enter__(self) -> None:
-        self.kept = [p.detach().clone() for p in self.parameters]
-        torch._foreach_copy_(self.parameters, self.values)
-
-    def __exit__(self, *_: object) -> None:
-        with torch.no_grad():
-            torch._foreach_copy_(self.parameters, self.kept)

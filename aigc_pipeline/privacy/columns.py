@@ -1,8 +1,7 @@
 """A table's codecs from noisy histograms: ranges, bins, categories and marginals that are private.
 
-Taken as known to everybody, and not protected: the number of rows, column names, kinds, storage
-types and date formats, and what the dataset file says. Everything else a codec holds comes from the
-histograms. References between columns are not looked for.
+What is taken as known to everybody is listed in the package. Everything else a codec holds comes
+from the histograms, the order of the columns too. References between columns are not looked for.
 """
 
 from __future__ import annotations

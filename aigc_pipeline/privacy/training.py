@@ -1,9 +1,10 @@
 """DP-SGD for the autoregressive family: clipped rows, Gaussian noise, a fixed number of steps.
 
 Abadi et al. 2016, "Deep learning with differential privacy". Batches are Poisson samples, opacus
-adds the noise, and there is as much of it as the budget needs for that many steps. Nothing is held
-out and nothing stops early, for a look at the loss would be one more release. Averaging weights is
-free.
+adds the noise once a step, and there is as much of it as the budget needs for that many steps.
+Nothing is held out and no loss is looked at, for that would be one more release; the time limit
+looks at the clock alone. Averaging weights is free. Nothing is saved on the way either: an
+interrupted training is lost, and a new one spends the budget of a new model.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +22,9 @@ from torch.nn import functional as F
 
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.autoregressive import Autoregressive, layouts
+from aigc_pipeline.generators.hardware import Compute, cpu_threads
 from aigc_pipeline.generators.network import AutoregressiveNet
-from aigc_pipeline.generators.training import Compute, History, Progress, silent
+from aigc_pipeline.generators.training import History, Progress, silent
 from aigc_pipeline.privacy.budget import Budget, secret_rng
 from aigc_pipeline.privacy.norms import clipped_gradients
 
@@ -52,6 +55,24 @@ LARGEST_RATE = 0.25  # share of the rows in a batch, in a small table
 CHUNK = 4096  # rows whose gradients are taken at once
 
 
+class NoisyOptimizer(DPOptimizerFastGradientClipping):
+    """Opacus' optimizer, with noise from numpy's generator.
+
+    torch's own generator takes 32 bits of its seed: so few that all could be tried.
+    """
+
+    def __init__(self, *args: Any, rng: np.random.Generator, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.rng = rng
+
+    def add_noise(self) -> None:
+        """Set each parameter's gradient to the summed one with noise."""
+        scale = self.noise_multiplier * self.max_grad_norm
+        for p in self.params:
+            noise = self.rng.standard_normal(p.shape, dtype=np.float32) * np.float32(scale)
+            p.grad = p.summed_grad + torch.from_numpy(noise)
+
+
 def train_privately(
     codec: TableCodec,
     tokens: np.ndarray,
@@ -67,7 +88,7 @@ def train_privately(
     """Train on int32 tokens [rows, columns] with all that `budget` has left, and note it there.
 
     seed: of the first weights; rng: of batches and noise, for tests; by default one that nobody can
-    make again, so that two runs never agree.
+    make again, so that two runs never agree. compute: its threads; this is one process on the CPU.
     """
     effort = QUALITY[quality]
     rng = rng or secret_rng()
@@ -75,12 +96,12 @@ def train_privately(
     net = AutoregressiveNet(layouts(codec), width=effort.width, embed=effort.embed).eval()
     rate = min(effort.batch / len(tokens), LARGEST_RATE)
     weights = list(net.parameters())
-    optimizer = DPOptimizerFastGradientClipping(
+    optimizer = NoisyOptimizer(
         torch.optim.Adam(weights, lr=effort.learning_rate, betas=(0.9, 0.99)),
         noise_multiplier=budget.noise(rate=rate, steps=effort.steps),
         max_grad_norm=effort.clip,
         expected_batch_size=rate * len(tokens),
-        generator=torch.Generator().manual_seed(int(rng.integers(2**63))),
+        rng=rng,
     )
     optimizer.attach_step_hook(lambda done: budget.spend(done.noise_multiplier, rate=rate))
     rows = torch.from_numpy(tokens.astype(np.int64))
@@ -88,24 +109,22 @@ def train_privately(
     mean = [p.detach().clone() for p in weights]
     history = History()
     began, limit = time.monotonic(), time_limit or effort.seconds
-    threads = torch.get_num_threads()
-    torch.set_num_threads((compute and compute.threads) or 1)
-    for step in range(1, effort.steps + 1):
-        at = step / effort.steps
-        for group in optimizer.param_groups:
-            group["lr"] = effort.learning_rate * min(at / 0.05, 1.0) * (1 - 0.9 * at)
-        batch = rows[torch.from_numpy(np.flatnonzero(rng.random(len(rows)) < rate))]
-        _add_up(net, batch, targets, effort.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        decay = min(effort.averaging, (1 + step) / (10 + step))
-        torch._foreach_lerp_(mean, [p.detach() for p in weights], 1 - decay)
-        history.steps = step
-        progress(f"training with noise, step {step} of {effort.steps}", at)
-        if time.monotonic() - began > limit:
-            history.stopped_by = "time limit"
-            break
-    torch.set_num_threads(threads)
+    with cpu_threads((compute and compute.threads) or 1):
+        for step in range(1, effort.steps + 1):
+            at = step / effort.steps
+            for group in optimizer.param_groups:
+                group["lr"] = effort.learning_rate * min(at / 0.05, 1.0) * (1 - 0.9 * at)
+            batch = rows[torch.from_numpy(np.flatnonzero(rng.random(len(rows)) < rate))]
+            add_up(net, batch, targets, effort.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            decay = min(effort.averaging, (1 + step) / (10 + step))
+            torch._foreach_lerp_(mean, [p.detach() for p in weights], 1 - decay)
+            history.steps = step
+            progress(f"training with noise, step {step} of {effort.steps}", at)
+            if time.monotonic() - began > limit:
+                history.stopped_by = "time limit"
+                break
     with torch.no_grad():
         for p, average in zip(weights, mean, strict=True):
             p.copy_(average)
@@ -115,7 +134,7 @@ def train_privately(
     return model, history
 
 
-def _add_up(
+def add_up(
     net: AutoregressiveNet, batch: Tensor, targets: list[Tensor | None], clip: float
 ) -> None:
     """Set the parameters' gradients to the sum of the batch's clipped ones; zero for no rows."""
