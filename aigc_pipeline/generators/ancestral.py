@@ -75,7 +75,9 @@ class Ancestral:
     def _each(self, rows: _Rows, begin: int) -> None:
         """Draw the columns from `begin` on, row by row."""
         net = self.net
-        inputs = torch.zeros(len(rows.tokens), net.context + len(net.columns) * net.embed)
+        inputs = rows.context.new_zeros(
+            len(rows.tokens), net.context + len(net.columns) * net.embed
+        )
         inputs[:, : net.context] = rows.context
         with torch.inference_mode():  # which is a setting of the thread
             for j, column in enumerate(net.columns):
@@ -151,7 +153,7 @@ def ruled(share: Tensor, rules: dict[int, np.ndarray] | None, tokens: Tensor) ->
         return share
     kept = share
     for i, allowed in rules.items():
-        kept = kept * torch.from_numpy(allowed)[tokens[:, i]]
+        kept = kept * torch.from_numpy(allowed).to(tokens.device)[tokens[:, i]]
     mass = kept.sum(1, keepdim=True)
     # Rules that contradict each other would leave nothing: such a row keeps the network's view.
     return torch.where(mass > 1e-6, kept / mass.clamp(min=1e-6), share)

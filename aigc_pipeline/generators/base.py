@@ -31,9 +31,13 @@ class Generator(ABC):
 
     The context is where conditions, a parent's row, earlier rows of a sequence or an embedding of
     a text or image come in: one seam for conditional, relational, sequential and multimodal data.
+
+    conditional: whether `sample` draws under `given` tokens. Where not, rows are drawn as they come
+    and weighted 0 or -inf by whether they happen to have them.
     """
 
     family: ClassVar[str]
+    conditional: ClassVar[bool] = True
 
     @abstractmethod
     def fit(
