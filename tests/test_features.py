@@ -352,3 +352,11 @@ def test_codecs_of_another_format_are_refused() -> None:
     codec, _ = _table(pl.DataFrame({"a": ["x", "y"] * 50, "b": [1, 2] * 50}))
     with pytest.raises(ArtefactError, match="format 99"):
         TableCodec.from_json({**codec.to_json(), "format": 99})
+
+
+def test_a_step_of_three_tenths_has_no_halves_above_it() -> None:
+    values = np.round(0.3 * np.random.default_rng(0).integers(1, 400, 3000), 1)
+    grid = Grid.fit(values)
+    assert grid.steps == [(3, 10)]
+    levels = grid.with_levels(grid.to_units(values)).steps
+    assert all(n * 10 % (d * 3) == 0 for n, d in levels)

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from aigc_pipeline.generators.autoregressive import latin_hypercube
+from aigc_pipeline.generators.keeper import Keeper
 from aigc_pipeline.generators.rules import find_rules, from_tensors, to_tensors
-from aigc_pipeline.generators.training import _Keeper
 from aigc_pipeline.spec import GeneratorSpec, TableSpec
 from aigc_pipeline.tabular import fit_table
 
@@ -79,7 +79,7 @@ def test_each_part_keeps_its_own_best_weights() -> None:
             return [[p] for p in self.own]
 
     model = Two()
-    keeper = _Keeper(model, patience=2)  # type: ignore[arg-type]
+    keeper = Keeper(model, patience=2)  # type: ignore[arg-type]
     keeper.settle()
     # The first part is best at look 1, the second one at look 3.
     for step, losses in enumerate([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]):

@@ -75,6 +75,41 @@ class Codec(ABC):
         return np.ones(self.size, dtype=bool)
 
 
+class Part(Codec):
+    """Tokens that say more of a value than its main codec's own.
+
+    They stand before these, and the main codec decodes and stores them. name: what its `decode`
+    calls them.
+    """
+
+    name: str
+
+    def __init__(self, main: Codec, marginal: np.ndarray) -> None:
+        self.main = main
+        self.columns = main.columns
+        self.marginal = marginal
+        self.size = len(marginal)
+
+    @abstractmethod
+    def allows(self) -> np.ndarray:
+        """Which of the main codec's tokens go with which of these, bool [size, main size]."""
+
+    def decode(
+        self, tokens: np.ndarray, rng: np.random.Generator, row: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
+        raise TypeError("a part is decoded by its main codec")
+
+    def allowed(self, column: ColumnSchema, condition: Condition) -> np.ndarray:
+        return np.ones(self.size, dtype=bool)
+
+    def to_json(self) -> dict[str, Any]:
+        raise TypeError("a part is stored with its main codec")
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Codec:
+        raise TypeError("a part is stored with its main codec")
+
+
 def codec_from_json(state: dict[str, Any]) -> Codec:
     """The codec a JSON state describes, of whatever type."""
     return _REGISTRY[state["type"]].from_json(state)
@@ -98,5 +133,6 @@ class Subjects:
         """Different subjects in each of `count` groups; `groups` is int [rows]."""
         if self.codes is None:
             return np.bincount(groups, minlength=count)
-        pairs = np.unique(np.stack([groups.astype(np.int64), self.codes]), axis=1)
-        return np.bincount(pairs[0], minlength=count)
+        subjects = int(self.codes.max(initial=0)) + 1
+        pairs = np.unique(groups.astype(np.int64) * subjects + self.codes)
+        return np.bincount(pairs // subjects, minlength=count)

@@ -86,12 +86,12 @@ class Grid:
     def level(self, units: np.ndarray) -> np.ndarray:
         """Index of the coarsest step that each value is a multiple of, int8."""
         level = np.zeros(len(units), dtype=np.int8)
-        # A fraction is told by its rounded digits.
-        slack = np.maximum(_last_digit(units, self.digits), 1.0) * 0.5 + 1e-3
         for index, (numerator, denominator) in enumerate(self.steps[1:], start=1):
             step = numerator * 10.0**self.decimals / denominator
-            off = np.abs(units - np.rint(units / step) * step)
-            level[off <= (slack if step % 1 else 1e-3)] = index
+            slack: float | np.ndarray = 1e-3
+            if step % 1:  # a fraction is told by its rounded digits
+                slack = np.maximum(_last_digit(units, self.digits), 1.0) * 0.5 + 1e-3
+            level[np.abs(units - np.rint(units / step) * step) <= slack] = index
         return level
 
     def snap(self, units: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -155,7 +155,7 @@ def _candidates(finest: Step, decimals: int, top: int) -> list[Step]:
     found = {_reduced(*step) for step in decimal if finest[0] < step[0] <= top}
     if decimals >= 5 and finest == (1, scale):  # else a third cannot be told from its neighbours
         found |= {(1, d) for d in DENOMINATORS}
-    steps = [s for s in found if _size(s) > _size(finest) and (_divides(finest, s) or s[0] == 1)]
+    steps = [s for s in found if _size(s) > _size(finest) and _divides(finest, s)]
     return sorted(steps, key=_size)
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from aigc_pipeline.features.category import polars_dtype
 from aigc_pipeline.features.codec import Codec, Subjects
+from aigc_pipeline.features.common import NONE, Common
 from aigc_pipeline.features.conditions import bounds, canonical_value
 from aigc_pipeline.features.grid import Grid
 from aigc_pipeline.features.ordered import Spans, cut, order_features, softened
@@ -29,6 +30,7 @@ class NumberCodec(Codec):
     than `min_subjects` subjects. `parts` says more where there is more to say.
 
     spans: the frequent values and bins, in units of the last decimal place.
+    common: values within bins that are drawn as often as they occur.
     """
 
     type_name = "number"
@@ -50,6 +52,7 @@ class NumberCodec(Codec):
         self._tokens = slice(self.first, self.first + len(spans))
         self.roundness: Roundness | None = None
         self.relation: Relation | None = None
+        self.common = NONE
 
     @classmethod
     def fit(
@@ -85,7 +88,18 @@ class NumberCodec(Codec):
             codec.grid = grid.with_levels(units[free])
         if len(codec.grid.steps) > 1:
             codec.roundness = Roundness.fit(codec, df)
+        if codec.relation is not None:  # what follows another column is not drawn from its bin
+            free &= codec.relation.encode(df)[present] == 0
+        rows = np.flatnonzero(free)
+        span, level = spans.find(units[rows]), codec.grid.level(units[rows])
+        codec.common = Common.fit(
+            units[rows], codec.cells(span, level), subjects.take(present[rows])
+        )
         return codec
+
+    def cells(self, span: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """Number of each bin and level of roundness together, int64 [rows]."""
+        return span.astype(np.int64) * len(self.grid.steps) + level
 
     def parts(self) -> list[Codec]:
         """All its tokens' codecs, in the order in which the model should see them."""
@@ -139,6 +153,10 @@ class NumberCodec(Codec):
         """One value in units for each span, on the level of roundness asked for."""
         units = self.spans.low[span].copy()
         todo = np.flatnonzero(~self.spans.single[span])
+        common, drawn = self.common.draw(self.cells(span[todo], level[todo]), rng)
+        units[todo[drawn]] = common[drawn]
+        todo = todo[~drawn]
+        repeated = np.concatenate([self.spans.frequent, self.common.values])
         for attempt in range(6):
             if not len(todo):
                 break
@@ -146,7 +164,7 @@ class NumberCodec(Codec):
             wanted = level[todo] if attempt < 4 else np.zeros(len(todo), dtype=np.int64)
             low, high = self.spans.low[span[todo]], self.spans.high[span[todo]]
             drawn, good = self.grid.draw(low, high, wanted, rng)
-            good &= ~np.isin(drawn, self.spans.frequent) | (attempt == 5)
+            good &= ~np.isin(drawn, repeated) | (attempt == 5)
             if attempt < 4 and self.roundness is not None:
                 good &= self.grid.level(drawn) == wanted
             units[todo[good]] = drawn[good]
@@ -212,6 +230,7 @@ class NumberCodec(Codec):
             "low": self.spans.low.tolist(),
             "high": self.spans.high.tolist(),
             "marginal": self.marginal.tolist(),
+            "common": self.common.to_json(),
         }
         if self.roundness is not None:
             state["roundness"] = self.roundness.marginal.tolist()
@@ -241,6 +260,7 @@ class NumberCodec(Codec):
             _spans(state),
             np.array(state["marginal"]),
         )
+        codec.common = Common.from_json(state["common"])
         if "roundness" in state:
             codec.roundness = Roundness(codec, np.array(state["roundness"]))
         if "relation" in state:

@@ -8,16 +8,14 @@ too: no value is drawn from that, but it tells later columns where the number li
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from scipy.linalg import block_diag
 
-from aigc_pipeline.features.codec import Codec, Subjects
+from aigc_pipeline.features.codec import Part, Subjects
 from aigc_pipeline.features.ordered import Spans, cut, order_features, softened
-from aigc_pipeline.schema import ColumnSchema
-from aigc_pipeline.spec import Condition
 
 if TYPE_CHECKING:
     from aigc_pipeline.features.number import NumberCodec
@@ -27,36 +25,21 @@ LEAST_NEAR = 0.03  # of rows, for differences to be told
 MAX_NEAR = 100  # bins of a difference
 
 
-class Part(Codec):
-    """Tokens that say more of a number; decoded by the number's own codec, and stored with it.
+class NumberPart(Part):
+    """Tokens that say more of a number.
 
     Token 0 says nothing: the number is missing, a frequent value, or drawn from its bin.
     """
 
     def __init__(self, number: NumberCodec, marginal: np.ndarray) -> None:
+        super().__init__(number, marginal)
         self.number = number
-        self.columns = number.columns
-        self.marginal = marginal
-        self.size = len(marginal)
-
-    def decode(
-        self, tokens: np.ndarray, rng: np.random.Generator, row: pl.DataFrame | None = None
-    ) -> pl.DataFrame:
-        raise TypeError("a part is decoded by its number's codec")
-
-    def allowed(self, column: ColumnSchema, condition: Condition) -> np.ndarray:
-        return np.ones(self.size, dtype=bool)
-
-    def to_json(self) -> dict[str, Any]:
-        raise TypeError("a part is stored with its number's codec")
-
-    @classmethod
-    def from_json(cls, state: dict[str, Any]) -> Codec:
-        raise TypeError("a part is stored with its number's codec")
 
 
-class Roundness(Part):
+class Roundness(NumberPart):
     """Which level of its grid a number is on: token 1 + level."""
+
+    name = "roundness"
 
     @classmethod
     def fit(cls, number: NumberCodec, df: pl.DataFrame) -> Roundness:
@@ -89,12 +72,14 @@ class Roundness(Part):
         return allowed
 
 
-class Relation(Part):
+class Relation(NumberPart):
     """What other value a number follows: [none, equal to reference r…, so much above reference r…].
 
     A difference is told only where that says more than the number's own bin, the wider of the two.
     copies: references that are repeated. near: references with the bins of the differences.
     """
+
+    name = "relation"
 
     def __init__(
         self,

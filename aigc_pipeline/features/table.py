@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,16 @@ import polars as pl
 
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features.category import CategoryCodec
-from aigc_pipeline.features.codec import Codec, Subjects, codec_from_json
+from aigc_pipeline.features.codec import Codec, Part, Subjects, codec_from_json
 from aigc_pipeline.features.conditions import condition_expr
 from aigc_pipeline.features.generated import GeneratedColumn
 from aigc_pipeline.features.number import NumberCodec
-from aigc_pipeline.features.parts import Part, Relation, Roundness
 from aigc_pipeline.features.reference import find_related
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import Constraint, TableSpec, Where
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass
@@ -80,10 +79,14 @@ class TableCodec:
         for group in groups:
             if group[0] in numeric:
                 told = related.get(group[0].name)
-                number = NumberCodec.fit(df, group[0], subjects, max_bins=bins, related=told)
-                codecs += number.parts()
+                codecs.append(NumberCodec.fit(df, group[0], subjects, max_bins=bins, related=told))
             else:
                 codecs.append(CategoryCodec.fit(df, group, subjects))
+        others = [c for c in codecs if not isinstance(c, CategoryCodec) or not c.is_large]
+        for i, codec in enumerate(codecs):
+            if isinstance(codec, CategoryCodec) and codec.is_large:
+                codecs[i] = codec.paged(df, others)
+        codecs = [part for codec in codecs for part in codec.parts()]
         generated = [GeneratedColumn.fit(df, c) for c in schema.columns if c.is_generated]
         return cls(schema, spec, codecs, generated)
 
@@ -91,6 +94,11 @@ class TableCodec:
     def sizes(self) -> list[int]:
         """Number of tokens of each codec."""
         return [codec.size for codec in self.codecs]
+
+    @property
+    def learned(self) -> list[str]:
+        """The learned columns, in the model's order."""
+        return list(dict.fromkeys(name for codec in self.codecs for name in codec.columns))
 
     def encode(self, df: pl.DataFrame) -> np.ndarray:
         """Tokens of a table, int32 [rows, codecs]."""
@@ -110,12 +118,9 @@ class TableCodec:
             if isinstance(codec, Part):
                 continue
             row = pl.DataFrame(made)
-            if isinstance(codec, NumberCodec):
-                parts = [codec.relation, codec.roundness]
-                told = [None if p is None else tokens[:, at[id(p)]] for p in parts]
-                drawn = codec.decode(tokens[:, i], rng, row, *told)
-            else:
-                drawn = codec.decode(tokens[:, i], rng, row)
+            decode: Callable[..., pl.DataFrame] = codec.decode  # takes its parts by name
+            parts = [part for part in codec.parts() if isinstance(part, Part)]
+            drawn = decode(tokens[:, i], rng, row, **{p.name: tokens[:, at[id(p)]] for p in parts})
             if known is not None:
                 drawn = drawn.select(known[c].fill_null(drawn[c]) for c in codec.columns)
             made += drawn.get_columns()
@@ -153,8 +158,8 @@ class TableCodec:
         at = {id(codec): i for i, codec in enumerate(self.codecs)}
         found: dict[int, dict[int, np.ndarray]] = {}
         for i, codec in enumerate(self.codecs):
-            if isinstance(codec, Relation | Roundness):
-                found.setdefault(at[id(codec.number)], {})[i] = codec.allows()
+            if isinstance(codec, Part):
+                found.setdefault(at[id(codec.main)], {})[i] = codec.allows()
         return found
 
     def to_json(self) -> dict[str, Any]:
