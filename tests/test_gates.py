@@ -62,6 +62,20 @@ def test_where_no_fresh_row_shows_it_the_rule_of_three_is_the_limit() -> None:
     assert not judge(score(0.0016, **fresh), gate, "copied_rows").passed
 
 
+def test_a_maximum_is_held_against_the_upper_confidence_bound() -> None:
+    sure = {"error": 0.01, "upper": 0.5464, "reference": 0.5, "reference_error": 0.01}
+    passed = judge(score(0.53, **sure), Gate(max=0.55), "membership_auc")
+    assert passed.passed and passed.value == 0.5464
+    assert passed.limit == "at most 0.55 (upper confidence bound)"
+    few = judge(score(0.53, **sure | {"upper": 0.57}), Gate(max=0.55), "membership_auc")
+    assert not few.passed and few.value == 0.57
+    assert "is 0.53, its upper confidence bound 0.57, not at most 0.55" in few.message
+    # What the holdout gets has an error of its own, and a minimum is held against the value.
+    assert judge(score(0.52, **sure), Gate(max="holdout"), "membership_auc").passed
+    assert not judge(score(0.521, **sure), Gate(max="holdout"), "membership_auc").passed
+    assert not judge(score(0.53, **sure), Gate(min=0.54, max=0.55), "membership_auc").passed
+
+
 def test_holdout_without_a_reference_refuses() -> None:
     for fresh in ({}, {"reference": 0.02}):
         result = judge(score(0.0, **fresh), Gate(max="holdout"))

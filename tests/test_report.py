@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from aigc_pipeline.evaluation import Evaluation, check_gates, evaluate, render_report
+from aigc_pipeline.evaluation import Evaluation, Score, check_gates, evaluate, render_report
+from aigc_pipeline.evaluation.result import Influence, Learned
+from aigc_pipeline.evaluation.wording import against_fresh
 from aigc_pipeline.schema import ColumnSchema, TableSchema
 from aigc_pipeline.sources import infer_schema, read_table
 from aigc_pipeline.spec import DatasetSpec, Gate, Kind, Source, TableSpec
@@ -187,6 +189,40 @@ def test_charts_have_words_and_colours_follow_the_page(evaluation: Evaluation) -
     assert all(a.get("tabindex") == "0" for a in regions)  # scrolled by keyboard too
     labels = {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a}
     assert labels <= {a["id"] for _, a in page.tags if "id" in a}
+
+
+def test_which_columns_inform_which_is_shown_or_why_not(evaluation: Evaluation) -> None:
+    _, page = render(evaluation, {})
+    assert "Not evaluated: the model behind the synthetic rows was not given." in page.text("p")
+    found = [
+        Influence(column=f"c{i}", informs=EVIL, nats=(20 - i) / 10, share=0.25) for i in range(12)
+    ]
+    told = evaluation.model_copy(update={"learned": Learned(rows=1_000, influences=found)})
+    html, page = render(told, {})
+    assert page.open == [] and EVIL not in html
+    words = page.text()
+    assert "hidden from it on 1,000 rows it never saw" in words
+    assert f"c0 → {EVIL}" in page.text("th") and "The next 2 pairs" in page.text("summary")
+    assert "2.00" in page.text("td") and "25 %" in page.text("td")
+    none = evaluation.model_copy(update={"learned": Learned(rows=1_000)})
+    assert "No column tells the model anything" in render(none, {})[1].text("p")
+    silent = evaluation.model_copy(update={"learned": Learned(why_not="a gan has none")})
+    assert "Not evaluated: a gan has none." in render(silent, {})[1].text("p")
+
+
+def test_a_membership_score_shows_its_confidence_bound(evaluation: Evaluation) -> None:
+    known = Score(
+        value=0.53, error=0.01, upper=0.5464, reference=0.5, reference_error=0.01, better="half"
+    )
+    scores = {**evaluation.scores, "membership_auc": known}
+    told = evaluation.model_copy(update={"scores": scores})
+    _, page = render(told, {"membership_auc": Gate(max=0.54)})
+    assert "at most 0.546 with 95 % confidence" in page.text("p")
+    assert "0.546, and the gate asks for at most 0.540 with 95 % confidence" in page.text("li")
+    assert "trained on with an AUC of 0.530" in page.text("dd")
+    assert against_fresh("membership_auc", known) is False
+    near = known.model_copy(update={"value": 0.52})
+    assert against_fresh("membership_auc", near) is True
 
 
 def test_several_tables_each_have_their_section(evaluation: Evaluation) -> None:

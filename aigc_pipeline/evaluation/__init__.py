@@ -7,6 +7,7 @@ place: no generator can be asked to do better than reality itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -24,6 +25,11 @@ from aigc_pipeline.evaluation.result import (
 )
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import GATED_SCORES
+
+if TYPE_CHECKING:
+    from aigc_pipeline.evaluation.explain import FittedModel
+
+HALF = ("detection_auc", "dcr_share", "membership_auc", "membership_model_auc")  # best at 0.5
 
 __all__ = [
     "ColumnScore",
@@ -46,6 +52,7 @@ def evaluate(
     target: str | None = None,
     min_subjects: int = 5,
     subject: str | None = None,
+    model: FittedModel | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -61,13 +68,16 @@ def evaluate(
         min_subjects: values and extremes of fewer subjects are protected: left out of what is
             asked of the synthetic rows, and never shown.
         subject: column that names the subject; each row is its own by default.
+        model: what the synthetic rows were made with (a `TableModel`); without it, what it has
+            learned and how far it gives its training rows away are not evaluated.
         seed: of the judging models and of samples. The same seed gives the same evaluation.
         progress: is told what is being done, in a few words.
 
     Raises:
-        InputError: no training or synthetic rows, or a table lacks a column or its type.
+        InputError: no training or synthetic rows, a table lacks a column or its type, or the model
+            learned other columns.
     """
-    from aigc_pipeline.evaluation import detection, fidelity, privacy, utility
+    from aigc_pipeline.evaluation import detection, explain, fidelity, membership, privacy, utility
     from aigc_pipeline.evaluation.distributions import distributions
     from aigc_pipeline.evaluation.tables import Coder, plain_values
 
@@ -84,6 +94,8 @@ def evaluate(
         seed=seed,
         not_judged=[c.name for c in schema.columns if c.is_generated],
     )
+    if model is not None:
+        explain.check_model(model, schema)
     if not schema.judged:
         return _nothing_to_judge(schema, settings)
     tell("reading the rows")
@@ -107,6 +119,16 @@ def evaluate(
     private, more = privacy.score(plain, coded, coder, seed=seed)
     scores |= private
     facts |= more
+    tell("trying to find members")
+    private, more = membership.score(
+        (train, holdout), plain, coded, coder, subject=subject, model=model, seed=seed
+    )
+    scores |= private
+    facts |= more
+    learned = None
+    if model is not None:
+        tell("asking what the model has learned")
+        learned = explain.explain(model, holdout, seed=seed)
     shown = distributions(plain[0], plain[2], coder)
     return Evaluation(
         table=schema.name,
@@ -114,6 +136,7 @@ def evaluate(
         columns=[c.model_copy(update={"distribution": shown.get(c.column)}) for c in columns],
         pairs=pairs,
         telling=telling,
+        learned=learned,
         facts=facts,
         settings=settings,
     )
@@ -123,7 +146,6 @@ def _nothing_to_judge(schema: TableSchema, settings: Settings) -> Evaluation:
     """The evaluation of a table whose columns are all keys, ids or faked."""
     reason = "every column is generated afresh, so there is nothing to compare"
     scores = {
-        name: not_evaluated("half" if name in ("detection_auc", "dcr_share") else "low", reason)
-        for name in GATED_SCORES
+        name: not_evaluated("half" if name in HALF else "low", reason) for name in GATED_SCORES
     }
     return Evaluation(table=schema.name, scores=scores, columns=[], pairs=[], settings=settings)

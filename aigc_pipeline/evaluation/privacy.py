@@ -7,19 +7,19 @@ holdout, other real people, gets. None of these is a proof: they find leaks, not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from aigc_pipeline.evaluation.pairs import blocks, distances, mismatches
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.evaluation.tables import Coded, Coder
 
 MAX_ROWS = 10_000  # of each table where all pairs of rows are compared
 MIN_ROWS = 50  # of the holdout, for a distance share
 BUDGET = 1_500_000_000  # values compared with each set of rows at most: a second or two
-BLOCK = 2_000_000  # pairs of rows held in memory at a time
 REPLAYED = 0.9  # share of its columns in which a replayed row equals one training row
 TIE = 1e-6
 
@@ -42,12 +42,12 @@ def score(
     plain: `plain_values` of the tables. coded: the same tables, coded.
     """
     rng = np.random.default_rng(seed)
-    distances, distance_facts = _distance_share(coded, rng)
+    nearer, distance_facts = _distance_share(coded, rng)
     replays, replay_facts = _replays(coded, rng)
     return {
         "copied_rows": _copies(plain),
         "replayed_rows": replays,
-        "dcr_share": distances,
+        "dcr_share": nearer,
         "rare_values": _rare(plain, coder),
         "extreme_values": _extremes(plain, coder),
     }, distance_facts | replay_facts
@@ -76,7 +76,7 @@ def _replays(coded: Three, rng: np.random.Generator) -> tuple[Score, dict[str, f
     most = int(np.floor(columns * (1 - REPLAYED) + 1e-9))  # columns that may differ
 
     def replayed(table: np.ndarray) -> np.ndarray:
-        parts = [_mismatches(rows, known).min(1) <= most for rows in _blocks(table, len(known))]
+        parts = [mismatches(rows, known).min(1) <= most for rows in blocks(table, len(known))]
         return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
     ours, fresh = (replayed(_some(t, queries, rng)) for t in (synthetic, holdout))
@@ -121,12 +121,12 @@ def _distance_share(coded: Three, rng: np.random.Generator) -> tuple[Score, dict
     scaled = _scaler(train)
     points = [scaled(table) for table in (known, unseen, some)]
     nearer = 0.0
-    for block in _blocks(np.arange(queries), rows):
+    for block in blocks(np.arange(queries), rows):
         to_known, to_unseen = (
-            _distances(points[2][block], some.codes[block], points[i], table.codes).min(1)
+            distances(points[2][block], some.codes[block], points[i], table.codes, differs=2.0)
             for i, table in enumerate((known, unseen))
         )
-        gap = to_known - to_unseen
+        gap = to_known.min(1) - to_unseen.min(1)
         nearer += (gap < -TIE).sum() + (np.abs(gap) <= TIE).sum() / 2
     error = float(np.sqrt(0.25 / queries))
     result = Score(
@@ -154,26 +154,6 @@ def _scaler(train: Coded) -> Callable[[Coded], np.ndarray]:
     return scaled
 
 
-def _distances(
-    numbers: np.ndarray, codes: np.ndarray, other_numbers: np.ndarray, other_codes: np.ndarray
-) -> np.ndarray:
-    """L1 distances between two sets of rows, float64 [rows, other rows]."""
-    from scipy.spatial.distance import cdist
-
-    distances = 2.0 * _mismatches(codes, other_codes)
-    if numbers.shape[1]:
-        distances += cdist(numbers, other_numbers, metric="cityblock")
-    return distances
-
-
-def _mismatches(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """In how many columns each pair of rows differs, uint16 [rows, others], column by column."""
-    count = np.zeros((len(rows), len(others)), dtype=np.uint16)
-    for column in range(rows.shape[1]):
-        count += rows[:, column, None] != others[None, :, column]
-    return count
-
-
 def _integers(coded: Three) -> list[np.ndarray]:
     """The tables as integers that are equal where values are: int32 [rows, columns] each."""
     ends = np.cumsum([len(t) for t in coded])[:-1]
@@ -186,12 +166,6 @@ def _integers(coded: Three) -> list[np.ndarray]:
 
 def _some(table: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     return table[rng.permutation(len(table))[:most]]
-
-
-def _blocks(rows: np.ndarray, others: int) -> Iterator[np.ndarray]:
-    """Parts of `rows`, so small that one part's pairs with `others` rows fit in memory."""
-    size = max(1, BLOCK // max(others, 1))
-    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _rare(plain: ThreeFrames, coder: Coder) -> Score:

@@ -22,6 +22,7 @@ from aigc_pipeline.spec import DatasetSpec
 OPEN_COLUMNS = 12  # column cards that are not folded away
 WORST_PAIRS = 10
 TELLING = 8
+INFLUENCES = 10  # that are not folded away
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Card:
     score: Score
     value: str
     reference: str | None
+    upper: str | None
     as_fresh: bool | None
     gate: GateResult | None
     meaning: str
@@ -113,6 +115,8 @@ def _table(name: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> di
         "pairs": sorted(pairs, key=_beyond_fresh, reverse=True)[:WORST_PAIRS],
         "pairs_left_out": len(evaluation.pairs) - len(pairs),
         "telling": _telling(evaluation),
+        "learned": evaluation.learned,
+        "influences": _influences(evaluation),
         "together": all(t.auc_loss < 0.01 for t in evaluation.telling[:3]),
     }
 
@@ -125,6 +129,7 @@ def _card(name: str, score: Score, gate: GateResult | None) -> Card:
         score=score,
         value=written(score.value, words.unit),
         reference=None if score.reference is None else written(score.reference, words.unit),
+        upper=None if score.upper is None else written(score.upper, words.unit),
         as_fresh=against_fresh(name, score),
         gate=gate,
         meaning=f"{score.description}." if words.group == "Utility" else words.meaning,
@@ -143,6 +148,8 @@ def _gate_row(
             number = limit(score, end, side)
             if number is not None:
                 note = ", from fresh real rows" if end == "holdout" else ""
+                if not note and side > 0 and score.upper is not None:
+                    note = " with 95 % confidence"
                 limits.append(f"{word} {written(number, words.unit)}{note}")
     value = written(gate.value, words.unit)
     if not gate.passed and gate.value is not None and any(value in text for text in limits):
@@ -199,3 +206,20 @@ def _telling(evaluation: Evaluation) -> list[dict[str, Any]]:
         }
         for t in found
     ]
+
+
+def _influences(evaluation: Evaluation) -> list[list[dict[str, str]]]:
+    """Which columns inform which, with bar lengths in percent of the first: what is shown at once,
+    and the rest."""
+    found = evaluation.learned.influences if evaluation.learned else []
+    rows = [
+        {
+            "column": influence.column,
+            "informs": influence.informs,
+            "nats": f"{influence.nats:.2f}",
+            "width": f"{100 * influence.nats / found[0].nats:.1f}",
+            "share": f"{100 * influence.share:.0f} %",
+        }
+        for influence in found
+    ]
+    return [part for part in (rows[:INFLUENCES], rows[INFLUENCES:]) if part]

@@ -34,6 +34,7 @@ class Score(Model):
     error: float | None = None  # standard error of the value from the rows it was computed on
     reference_error: float | None = None  # the same of the reference
     reference_rows: int | None = None  # rows behind a reference that is a share of rows
+    upper: float | None = None  # one-sided 95 % confidence bound, where gates judge by it
 
 
 class Distribution(Model):
@@ -80,6 +81,23 @@ class Telling(Model):
     weight: float  # its part of what all columns' shufflings cost; the parts sum to 1
 
 
+class Influence(Model):
+    """What a column tells the model of a later one: log-likelihood lost where it is hidden."""
+
+    column: str
+    informs: str
+    nats: float  # a row, on held-out rows
+    share: float  # of what all earlier columns together tell of the later one
+
+
+class Learned(Model):
+    """What a model learned of its columns, strongest first; or why nothing can be said."""
+
+    rows: int = 0  # held-out rows it was measured on
+    influences: list[Influence] = []
+    why_not: str | None = None
+
+
 class Settings(Model):
     """What an evaluation was computed from."""
 
@@ -100,6 +118,7 @@ class Evaluation(Model):
     columns: list[ColumnScore]
     pairs: list[PairScore]
     telling: list[Telling] = []
+    learned: Learned | None = None  # None where the model was not at hand
     facts: dict[str, float] = Field({}, description="Side figures that the report explains")
     settings: Settings | None = None
 

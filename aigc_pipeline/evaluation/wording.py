@@ -77,6 +77,20 @@ WORDS: dict[str, Words] = {
         "Synthetic rows that lie nearer to a training row than to any unseen real row; 50 % is"
         " ideal, clearly more means rows were memorised.",
     ),
+    "membership_auc": Words(
+        "Members told from the rows",
+        "auc",
+        "Privacy",
+        "An attacker holds a real row, sees the synthetic ones, and asks whether it was trained on"
+        " (AUC): 0.5 is a coin toss.",
+    ),
+    "membership_model_auc": Words(
+        "Members told from the model",
+        "auc",
+        "Privacy",
+        "The same for an attacker who has the model as well. A release holds rows only: this counts"
+        " where the model itself is handed on.",
+    ),
     "rare_values": Words(
         "Rare values shown",
         "count",
@@ -122,7 +136,8 @@ def against_fresh(name: str, score: Score) -> bool | None:
         return None
     if name == "rare_values":
         return score.value == 0
-    margin = 2 * math.hypot(score.error or 0.0, score.reference_error or 0.0)
+    fresh_error = 0.0 if score.upper is not None else score.reference_error or 0.0  # a guess: 0.5
+    margin = 2 * math.hypot(score.error or 0.0, fresh_error)
     if score.reference_rows and score.reference == 0:
         margin = max(margin, 3 / score.reference_rows)
     if score.better == "high":

@@ -12,9 +12,10 @@ from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.spec import DatasetSpec
-from aigc_pipeline.stages.learn import BASELINE, read_rows
+from aigc_pipeline.stages.learn import BASELINE, load_model, read_rows
 from aigc_pipeline.stages.prepare import read_schema
 from aigc_pipeline.stages.result import StageResult, check
+from aigc_pipeline.tabular import TableModel
 from aigc_pipeline.warehouse import create_release, publish, query
 from aigc_pipeline.warehouse.duck import identifier
 
@@ -31,6 +32,7 @@ def evaluate(
     validated = _input(lake, _input(lake, model, "features"), "validated")
     seed = spec.synthesis.seed if seed is None else seed
     tell = progress or silent
+    models = {name: load_model(model, name) for name in spec.tables}
     evaluations = {}
     for name, table in spec.tables.items():
         schema = read_schema(validated, name)
@@ -42,6 +44,7 @@ def evaluate(
             target=table.target,
             min_subjects=spec.privacy.min_subjects,
             subject=spec.privacy.subject if spec.privacy.subject in schema.names else None,
+            model=models[name],
             seed=(seed + zlib.crc32(name.encode())) % 2**32,
             progress=_told(tell, name),
         )
@@ -55,7 +58,7 @@ def evaluate(
                 "gates": [gate.model_dump(mode="json") for gate in gates],
             },
         )
-        report = render_report(spec, evaluations, gates, _facts(spec, synthetic, model))
+        report = render_report(spec, evaluations, gates, _facts(spec, synthetic, model, models))
         (draft.path / "report.html").write_text(report, encoding="utf-8")
     assert draft.version is not None
     missed = [f"{gate.table}: {gate.message}" for gate in gates if not gate.passed]
@@ -84,18 +87,27 @@ def _input(lake: Lake, version: Version, stage: str) -> Version:
     return found
 
 
-def _facts(spec: DatasetSpec, synthetic: Version, model: Version) -> dict[str, str]:
+def _facts(
+    spec: DatasetSpec, synthetic: Version, model: Version, models: dict[str, TableModel]
+) -> dict[str, str]:
     """Provenance lines for the report."""
-    return {
+    families = dict.fromkeys(fitted.card["family"] for fitted in models.values())
+    warnings = [
+        f"{name}: {text}"
+        for name, fitted in models.items()
+        for text in fitted.card["history"].get("warnings", [])
+    ]
+    facts = {
         "Dataset": spec.name,
         "Synthetic version": synthetic.id,
         "Made at": synthetic.manifest["created_at"],
         "Seed": str(synthetic.meta["seed"]),
-        "Model": f"{spec.generator.family}, quality {model.meta['quality']}, {model.id}",
+        "Model": f"{', '.join(families)}, quality {model.meta['quality']}, {model.id}",
         "Protected values": f"fewer than {spec.privacy.min_subjects} subjects",
         "Differential privacy": _dp(spec, model),
         "Code version": synthetic.manifest["code_version"],
     }
+    return facts | ({"Warnings of the training": "; ".join(warnings)} if warnings else {})
 
 
 def _dp(spec: DatasetSpec, model: Version) -> str:
