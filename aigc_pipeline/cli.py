@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from aigc_pipeline.commands import dataset, doctor, plan, run, tabular, warehouse
+from aigc_pipeline.commands import dataset, doctor, plan, repair, run, tabular, warehouse
 from aigc_pipeline.errors import AigcError
 
 app = typer.Typer(
@@ -49,6 +49,8 @@ for panel, command in (
     (FILES, tabular.fit),
     (FILES, tabular.sample),
     (FILES, tabular.evaluate),
+    (FILES, repair.impute),
+    (FILES, repair.outliers),
     (WAREHOUSE, warehouse.query),
     (WAREHOUSE, warehouse.releases),
     (WAREHOUSE, warehouse.rollback),

@@ -8,7 +8,9 @@ how many pieces it was written.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -95,6 +97,30 @@ def read_parquet(path: Path | str, columns: Sequence[str] | None = None) -> pl.D
     return frame
 
 
+def stream_parquet(batches: Iterable[pl.DataFrame], path: Path | str) -> int:
+    """Write batches of one schema into one file as they come, and return how many rows it has.
+
+    The bytes are those that `write_parquet` gives all rows together. Holds three row groups of rows
+    at most: one is written while the next is made. The file grows under its name, so name one that
+    nobody reads yet. Raises OSError when the disk refuses.
+    """
+    rows = 0
+    # The pool ends first: it finishes a group before the file is closed.
+    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        writer, pending = None, None
+        for group in _row_groups(batches):
+            if writer is None:
+                schema = _plain_schema(group, {}, {})
+                writer = stack.enter_context(_open_writer(schema, Path(path)))
+            if pending is not None:
+                pending.result()
+            pending = pool.submit(_write_group, writer, schema, group)
+            rows += len(group)
+        if pending is not None:
+            pending.result()
+    return rows
+
+
 class ShardWriter:
     """A table that arrives in batches, written as part-00000.parquet, part-00001.parquet, …
 
@@ -166,11 +192,36 @@ class ShardWriter:
 
 
 def _write(data: pl.DataFrame | pa.Table, schema: pa.Schema, path: Path) -> None:
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+    with _open_writer(schema, path) as writer:
         for start in range(0, max(len(data), 1), ROW_GROUP):
-            # One contiguous piece a row group: page boundaries would follow the chunks.
-            piece = _to_arrow(data.slice(start, ROW_GROUP)).cast(schema).combine_chunks()
-            writer.write_table(piece, row_group_size=ROW_GROUP)
+            _write_group(writer, schema, data.slice(start, ROW_GROUP))
+
+
+def _open_writer(schema: pa.Schema, path: Path) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+
+
+def _write_group(
+    writer: pq.ParquetWriter, schema: pa.Schema, group: pl.DataFrame | pa.Table
+) -> None:
+    # One contiguous piece a row group: page boundaries would follow the chunks.
+    piece = _to_arrow(group).cast(schema).combine_chunks()
+    writer.write_table(piece, row_group_size=ROW_GROUP)
+
+
+def _row_groups(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of one row group each; one empty frame where all are empty."""
+    waiting: list[pl.DataFrame] = []
+    count = made = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += len(batch)
+        while count >= ROW_GROUP:
+            table = pl.concat(waiting)
+            yield table[:ROW_GROUP]
+            waiting, count, made = [table[ROW_GROUP:]], count - ROW_GROUP, made + 1
+    if count or (waiting and not made):
+        yield pl.concat(waiting)
 
 
 def _to_arrow(data: pl.DataFrame | pa.Table) -> pa.Table:

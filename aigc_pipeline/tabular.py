@@ -7,7 +7,7 @@ import importlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,13 @@ from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.generators.training import Compute, Progress, silent
+from aigc_pipeline.outliers import check_outliers, rank_rows, score_cells, without_outliers
 from aigc_pipeline.privacy.budget import Budget, check_budget, check_dp
 from aigc_pipeline.privacy.columns import fit_codec_privately, one_row_each
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import apply_derive, infer_schema
-from aigc_pipeline.spec import GeneratorSpec, PrivacySpec, TableSpec, Where
-from aigc_pipeline.synthesis import Sampler
+from aigc_pipeline.spec import Balance, GeneratorSpec, PrivacySpec, TableSpec, Where
+from aigc_pipeline.synthesis import Sampler, impute, table_cells
 
 MODEL_FILES = {"card.json", "codecs.json", "model.json", "weights.safetensors"}
 # By name, where the class is: a family's module is imported when it is used.
@@ -57,27 +58,71 @@ class TableModel:
         """Schema of the rows it makes."""
         return self.codec.schema
 
-    def sample(self, rows: int, *, seed: int = 0, where: Where | None = None) -> pl.DataFrame:
-        """`rows` synthetic rows in the source's schema, all meeting `where`."""
-        return Sampler(self.codec, self.generator).table(rows, seed=seed, where=where)
-
-    def sample_batches(
+    def sample(
         self,
-        rows: int,
+        rows: int | None = None,
         *,
         seed: int = 0,
         where: Where | None = None,
+        balance: Balance | None = None,
+        conditions: pl.DataFrame | None = None,
+    ) -> pl.DataFrame:
+        """`rows` synthetic rows in the source's schema, under conditions (`Sampler.batches`)."""
+        return pl.concat(
+            self.sample_batches(
+                rows, seed=seed, where=where, balance=balance, conditions=conditions
+            )
+        )
+
+    def sample_batches(
+        self,
+        rows: int | None = None,
+        *,
+        seed: int = 0,
+        where: Where | None = None,
+        balance: Balance | None = None,
+        conditions: pl.DataFrame | None = None,
         stream: str = "",
         progress: Progress = silent,
     ) -> Iterator[pl.DataFrame]:
         """The same rows in frames of at most 8,192, in constant memory."""
         return Sampler(self.codec, self.generator).batches(
-            rows, seed=seed, where=where, stream=stream, progress=progress
+            rows,
+            seed=seed,
+            where=where,
+            balance=balance,
+            conditions=conditions,
+            stream=stream,
+            progress=progress,
         )
 
+    def impute(
+        self,
+        df: pl.DataFrame,
+        *,
+        columns: Sequence[str] | None = None,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> pl.DataFrame:
+        """A table with its missing cells filled from the model (`synthesis.impute`)."""
+        return impute(self.codec, self.generator, df, columns=columns, seed=seed, progress=progress)
+
     def log_prob(self, df: pl.DataFrame) -> pl.Series:
-        """Log-likelihood of each row of a table in nats: low means implausible."""
-        return pl.Series("log_prob", self.generator.log_prob(self.codec.encode(df)))
+        """Log-likelihood of each row of a table in nats: low means implausible.
+
+        Raises FieldError for a table without the learned columns.
+        """
+        tokens = self.codec.encode(table_cells(df, self.codec))
+        return pl.Series("log_prob", self.generator.log_prob(tokens))
+
+    def find_outliers(self, df: pl.DataFrame, rows: int = 20) -> pl.DataFrame:
+        """The least plausible rows of a table, lowest first: row (from 1), log_prob, columns.
+
+        columns: the ones that surprise most. A number beyond the learned range counts as less
+        plausible the further it lies outside. Raises FieldError for a table without the learned
+        columns, InputError in a family without a likelihood.
+        """
+        return rank_rows(score_cells(self.codec, self.generator, table_cells(df, self.codec)), rows)
 
     def save(self, folder: Path | str) -> None:
         """Write codecs.json, weights.safetensors, model.json and card.json to a folder.
@@ -158,9 +203,17 @@ def train_model(
     """Train a generator on int32 tokens [rows, columns] of fitted codecs.
 
     budget: what `encode_table` returned with the codecs; training spends the rest of it.
-    checkpoint: a file from which an interrupted training goes on (see `Generator.fit`).
+    checkpoint: a file from which an interrupted training goes on (see `Generator.fit`). With
+    differential privacy it starts afresh instead, and the whole budget pays for the new one alone:
+    of the old one nothing is left that could be published.
     """
     check_dp(generator, privacy)
+    check_outliers(generator, privacy)
+    rows = len(tokens)
+    if generator.outliers:
+        codec, tokens = without_outliers(
+            codec, tokens, generator.outliers, seed=seed, compute=compute, progress=progress
+        )
     settings: dict[str, Any] = {
         "quality": generator.quality,
         "time_limit": generator.time_limit,
@@ -169,19 +222,29 @@ def train_model(
         "progress": progress,
     }
     model: Generator
+    family: str = generator.family
+    choice: list[Any] = []
     if privacy.dp is not None:
         from aigc_pipeline.privacy.training import train_privately
 
         budget = check_budget(budget, privacy.dp, len(tokens))
         model, history = train_privately(codec, tokens, budget, **settings)
     else:
-        model = find_family(generator.family)()
+        if generator.family == "auto":
+            from aigc_pipeline.choice import choose, last_limit
+
+            choice = choose(codec, tokens, **settings)
+            family = next(each.family for each in choice if each.chosen)
+            settings["time_limit"] = last_limit(generator.time_limit)
+        model = find_family(family)()
         history = model.fit(codec, tokens, checkpoint=checkpoint, **settings)
     card = {
-        "family": generator.family,
+        "family": family,
+        "choice": [each.to_json() for each in choice],
         "quality": generator.quality,
         "table": codec.schema.name,
         "rows": len(tokens),
+        "outliers": rows - len(tokens),  # rows left out of training
         "columns": {c.name: str(c.kind) for c in codec.schema.columns},
         # A hash tells whether a guess at the whole table is right: not with differential privacy.
         "tokens_sha256": None if privacy.dp else hashlib.sha256(tokens.tobytes()).hexdigest(),
@@ -205,14 +268,17 @@ def fit_table(
     privacy: PrivacySpec | None = None,
     seed: int = 0,
     compute: Compute | None = None,
+    checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> TableModel:
     """Infer a table's schema, fit its codecs and train a model on all its rows.
 
+    checkpoint: a file from which an interrupted training goes on (see `Generator.fit`).
     Raises InputError where the table and its spec do not fit together.
     """
     generator, privacy = generator or GeneratorSpec(), privacy or PrivacySpec()
     check_dp(generator, privacy)
+    check_outliers(generator, privacy)
     progress("reading the columns", None)
     schema = infer_schema(df, name, table)
     df = apply_derive(df, table)
@@ -225,6 +291,7 @@ def fit_table(
         budget=budget,
         seed=seed,
         compute=compute,
+        checkpoint=checkpoint,
         progress=progress,
     )
 

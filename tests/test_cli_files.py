@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_project import fingerprint, make_project
 
-from aigc_pipeline.commands.tabular import parse_where
+from aigc_pipeline.commands.conditions import parse_where
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.spec import Between
 
@@ -66,9 +66,52 @@ def test_where_holds_in_every_row(project: Path, tmp_path: Path) -> None:
     assert set(made["cultivar"]) <= {"barolo", "barbera"}
 
 
+def test_shares_and_rows_of_conditions(project: Path, tmp_path: Path) -> None:
+    options = ["--balance", "cultivar:barolo=0.5", "--balance", "cultivar:barbera=0.3"]
+    done = aigc("sample", "m", "-n", 40, "-o", tmp_path / "even.csv", *options)
+    assert done.code == 0, done.err
+    counts = dict(pl.read_csv(tmp_path / "even.csv")["cultivar"].value_counts().iter_rows())
+    assert counts == {"barolo": 20, "barbera": 12, "grignolino": 8}
+    (tmp_path / "asked.csv").write_text("cultivar\nbarolo\nbarbera\n")
+    done = aigc("sample", "m", "-o", tmp_path / "s.csv", "--conditions", tmp_path / "asked.csv")
+    assert done.code == 0, done.err
+    assert pl.read_csv(tmp_path / "s.csv")["cultivar"].to_list() == ["barolo", "barbera"]
+
+
+def test_impute_fills_a_file(project: Path, tmp_path: Path) -> None:
+    real = pl.read_csv(project / "data" / "wine.csv")
+    gone = pl.int_range(pl.len()) % 4 == 0
+    sparse = real.with_columns(pl.when(~gone).then("hue").alias("hue"))
+    sparse.write_csv(tmp_path / "sparse.csv")
+    done = aigc("impute", "m", tmp_path / "sparse.csv", "--output", tmp_path / "filled.csv")
+    assert done.code == 0, done.err
+    assert "filled 45 of 45 missing cells" in done.out
+    filled = pl.read_csv(tmp_path / "filled.csv")
+    assert filled.filter(~gone).equals(real.filter(~gone)) and filled["hue"].null_count() == 0
+    done = aigc("impute", "m", tmp_path / "sparse.csv", "-o", "f.csv", "--column", "hew")
+    assert done.code == 2
+    assert "hew: there is no such column; did you mean 'hue'?" in done.err
+
+
+def test_outliers_lists_odd_rows(project: Path, tmp_path: Path) -> None:
+    real = pl.read_csv(project / "data" / "wine.csv")
+    wrong = pl.when(pl.int_range(pl.len()) == 9).then(99_000).otherwise("proline")
+    real.with_columns(wrong.alias("proline")).write_csv(tmp_path / "noisy.csv")
+    done = aigc("outliers", "m", tmp_path / "noisy.csv", "--rows", 3, "--json")
+    assert done.code == 0, done.err
+    assert [len(done.json), done.json[0]["row"]] == [3, 10]
+    assert done.json[0]["columns"].startswith("proline")
+    done = aigc("outliers", "m", tmp_path / "noisy.csv", "-n", 2, "-o", tmp_path / "odd.csv")
+    assert done.code == 0, done.err
+    odd = pl.read_csv(tmp_path / "odd.csv")
+    assert odd["proline"][0] == 99_000 and odd.columns[:2] == ["outlier_row", "outlier_log_prob"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--balance", "cultivar=0.5"], "write COLUMN:VALUE=SHARE"),
+        (["--balance", "cultivar:barolo=1.5"], "add up to 1 at most"),
         (["--where", "alcool>=13"], "did you mean 'alcohol'?"),
         (["--where", "alcohol"], "write COLUMN=VALUE"),
         (["--where", "hue=1", "--where", "hue>=1"], "both a value and a range"),
@@ -136,6 +179,19 @@ def test_evaluate_scores_files_and_writes_a_report(project: Path, tmp_path: Path
     assert 0 <= scores["shape_error"] < 0.5
     assert 0 <= scores["detection_auc"] <= 1
     assert "<html" in report.read_text(encoding="utf-8").lower()
+
+
+def test_evaluate_looks_at_the_model_too(project: Path, tmp_path: Path) -> None:
+    synthetic, report = tmp_path / "s.csv", tmp_path / "report.html"
+    aigc("sample", "m", "-n", 178, "-o", synthetic)
+    options = ["--holdout", "data/wine.csv", "--model", "m", "--output", report, "--json"]
+    done = aigc("evaluate", "data/wine.csv", synthetic, *options)
+    assert done.code == 0, done.err
+    scores = {score["score"]: score["value"] for score in done.json}
+    assert abs(scores["membership_model_auc"] - 0.5) < 0.15  # members are told from themselves
+    assert "hidden from it on 178 rows" in report.read_text(encoding="utf-8")
+    done = aigc("evaluate", "data/wine.csv", synthetic, "--model", "data")
+    assert done.code != 0 and "no model can be read here" in done.err
 
 
 def test_evaluate_refuses_a_table_of_other_columns(project: Path, tmp_path: Path) -> None:

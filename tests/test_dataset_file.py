@@ -118,6 +118,16 @@ def test_a_good_file(tmp_path: Path) -> None:
             "minn: 3, ",
             "shop.yaml:13: synthesis.scenarios.spring.where.day.minn: no such field; did you mean",
         ),
+        (
+            "where: {day",
+            "balance: {size: {S: 0.5, M: 0.7}}, where: {day",
+            "balance.size: give shares that add up to 1 at most",
+        ),
+        (
+            "where: {day",
+            "balance: {size: {S: 0.5}}, where: {day",
+            "'size' has both a condition and shares; keep one of them",
+        ),
         ("90s", "soon", "shop.yaml:14: generator.time_limit: 'soon' is no duration"),
         (
             "copied_rows",

@@ -19,7 +19,13 @@ from polars.testing import assert_frame_equal
 
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.lake import sha256_file
-from aigc_pipeline.parquet import ROW_GROUP, ShardWriter, read_parquet, write_parquet
+from aigc_pipeline.parquet import (
+    ROW_GROUP,
+    ShardWriter,
+    read_parquet,
+    stream_parquet,
+    write_parquet,
+)
 
 SIGNED, UNSIGNED = ["Int8", "Int16", "Int32", "Int64"], ["UInt8", "UInt16", "UInt32", "UInt64"]
 
@@ -181,3 +187,23 @@ def test_shards_refuse_a_mixed_table(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # the last shard is not written after an error
     with pytest.raises(ValueError, match="rows_per_shard must be at least 1, not 0"):
         ShardWriter(tmp_path, 0)
+
+
+@pytest.mark.parametrize("rows", [0, 5, ROW_GROUP, 2 * ROW_GROUP + 7])
+def test_a_stream_gives_the_bytes_of_the_whole_table(tmp_path: Path, rows: int) -> None:
+    df = pl.DataFrame({"n": pl.Series(range(rows), dtype=pl.Int64)}).with_columns(
+        pl.format("row {}", pl.col("n") % 97).alias("text")
+    )
+    batches = (df[start : start + 8192] for start in range(0, max(rows, 1), 8192))
+    assert stream_parquet(batches, tmp_path / "stream.parquet") == rows
+    whole = write_parquet(df, tmp_path / "whole.parquet")
+    assert sha256_file(tmp_path / "stream.parquet") == sha256_file(whole)
+
+
+def test_a_stream_ends_with_its_source(tmp_path: Path) -> None:
+    def torn():
+        yield pl.DataFrame({"n": range(ROW_GROUP + 1)})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stream_parquet(torn(), tmp_path / "t.parquet")

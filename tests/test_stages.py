@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -27,7 +28,10 @@ def make_spec(**changes) -> DatasetSpec:
         "generator": {"quality": "draft"},
         "synthesis": {
             "rows": 300,
-            "scenarios": {"strong": {"where": {"alcohol": {"min": 13.5}}, "rows": 50}},
+            "scenarios": {
+                "strong": {"where": {"alcohol": {"min": 13.5}}, "rows": 50},
+                "even": {"balance": {"cultivar": {"barolo": 0.5, "barbera": 0.25}}, "rows": 60},
+            },
         },
         "gates": {"copied_rows": {"max": "holdout"}},
     }
@@ -71,6 +75,11 @@ def test_a_real_table_becomes_a_release_in_the_warehouse(finished) -> None:
     assert query(lake, "SELECT count(*) FROM wines.wine").frame.item() == 300
     strong = query(lake, "SELECT count(*), min(alcohol) FROM wines__strong.wine").frame
     assert strong.row(0)[0] == 50 and strong.row(0)[1] >= 13.5
+    shares = "SELECT cultivar, count(*) FROM wines__even.wine GROUP BY 1"
+    made = dict(query(lake, shares).frame.iter_rows())
+    assert made == {"barolo": 30, "barbera": 15, "grignolino": 15}
+    noted = query(lake, "SELECT shares FROM catalog.scenarios WHERE scenario = 'even'").frame
+    assert json.loads(noted.item()) == {"cultivar": {"barolo": 0.5, "barbera": 0.25}}
     assert results["validated"].metadata["holdout_rows"] == {"wine": 36}
     assert results["evaluation"].metadata["report"].read_text().startswith("<!")
 
@@ -101,7 +110,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(finished, so
     run_all(again, make_spec(), source, until="synthetic")
     run_all(other, make_spec(), source, until="synthetic", seed=1)
     first = parquet_hashes(lake)
-    assert len(first) == 2 and parquet_hashes(again) == first
+    assert len(first) == 3 and parquet_hashes(again) == first
     assert all(parquet_hashes(other)[name] != first[name] for name in first)
 
 
@@ -259,6 +268,14 @@ def scenario(**where) -> dict:
             "scenarios.odd.where.alcohl: unknown column 'alcohl'; did you mean 'alcohol'",
         ),
         (scenario(alcohol="strong"), "'strong' does not fit a number column"),
+        (
+            {"synthesis": {"scenarios": {"odd": {"balance": {"cultivr": {"barolo": 0.5}}}}}},
+            r"scenarios\.odd\.balance\.cultivr: unknown column 'cultivr'; did you mean 'cultivar'",
+        ),
+        (
+            {"synthesis": {"scenarios": {"odd": {"balance": {"alcohol": {"much": 0.5}}}}}},
+            r"scenarios\.odd\.balance\.alcohol: 'much' does not fit a number column",
+        ),
         ({"privacy": {"subject": "owner"}}, "privacy.subject: unknown column 'owner'"),
     ],
 )

@@ -33,7 +33,10 @@ def write_batches(batches: Iterable[pl.DataFrame], path: Path) -> int:
     Raises ArtefactError when the disk refuses.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    write = _write_csv if path.suffix.lower() == ".csv" else _write_parquet
+    if path.suffix.lower() == ".csv":
+        write = _write_csv
+    else:
+        from aigc_pipeline.parquet import stream_parquet as write
     try:
         rows = write(batches, part)
         os.replace(part, path)
@@ -50,20 +53,4 @@ def _write_csv(batches: Iterable[pl.DataFrame], path: Path) -> int:
         for index, batch in enumerate(batches):
             batch.write_csv(handle, include_header=index == 0)
             rows += batch.height
-    return rows
-
-
-def _write_parquet(batches: Iterable[pl.DataFrame], path: Path) -> int:
-    import pyarrow.parquet as pq
-
-    rows, writer = 0, None
-    try:
-        for batch in batches:
-            table = batch.to_arrow()
-            writer = writer or pq.ParquetWriter(path, table.schema, write_page_checksum=True)
-            writer.write_table(table)
-            rows += batch.height
-    finally:
-        if writer is not None:
-            writer.close()
     return rows

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from aigc_pipeline.commands.conditions import parse_balance, parse_where
 from aigc_pipeline.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import polars as pl
 
     from aigc_pipeline.spec import DpSpec, TableSpec
+    from aigc_pipeline.tabular import TableModel
 
 Quality = Literal["draft", "standard", "high"]
+Family = Literal["autoregressive", "diffusion", "vae", "gan", "auto"]
 # Share of the training file that judges where no holdout file is given.
 HOLDOUT = 0.2
 
@@ -42,6 +45,9 @@ def fit(
         str | None, typer.Option(help="Primary key: generated afresh, never learned.")
     ] = None,
     quality: Annotated[Quality, typer.Option(help="Effort of the training.")] = "standard",
+    family: Annotated[
+        Family, typer.Option(help="Kind of model; auto tries them all and keeps the best.")
+    ] = "autoregressive",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
     time_limit: Annotated[
         str | None, typer.Option(help="Limit on training, e.g. 60s or 2m.")
@@ -53,11 +59,19 @@ def fit(
         float | None,
         typer.Option(min=0.0, help="Differential privacy: the budget, e.g. 3.  None by default."),
     ] = None,
+    outliers: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.49, help="Share of rows, the least likely, to leave out of training."
+        ),
+    ] = 0.0,
     types: Types = None,
     delimiter: Delimiter = ",",
     null: NullValues = None,
 ) -> None:
     """Learn a table from a file, and write the model to a folder.
+
+    Interrupted, the same command goes on from MODEL.checkpoint beside the folder.
 
     Examples:
       aigc fit train.csv --target income --model m
@@ -87,15 +101,22 @@ def fit(
             df,
             table,
             name=name,
-            generator=GeneratorSpec(quality=quality, time_limit=limit),
+            generator=GeneratorSpec(
+                family=family, quality=quality, time_limit=limit, outliers=outliers
+            ),
             privacy=PrivacySpec(min_subjects=min_subjects, dp=dp),
             seed=seed,
             compute=ComputeResource().settings(),
+            checkpoint=model.parent / f"{model.name}.checkpoint",
             progress=progress,
         )
     fitted.save(model)
     seconds = time.monotonic() - began
     show.say(f"learned {df.height:,} rows of {df.width} columns in {seconds:.1f} s: {model}")
+    if fitted.card["outliers"]:
+        show.say(f"  left out {fitted.card['outliers']:,} implausible rows")
+    for seen in fitted.card["choice"]:
+        show.say(f"  {_saw(seen)}")
     if (spent := fitted.card["dp"]) is not None:
         show.say(f"  spent epsilon {spent['epsilon']:.3f} at delta {spent['delta']:.2g}, per row")
     show.say(f"  next: aigc sample {model} --rows {df.height} --output synthetic.csv")
@@ -103,16 +124,32 @@ def fit(
 
 def sample(
     model: Annotated[Path, typer.Argument(help="A model folder that `aigc fit` wrote.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows to make.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .csv or .parquet.")
     ],
+    rows: Annotated[
+        int | None, typer.Option("--rows", "-n", min=1, help="How many rows to make.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 0,
     where: Annotated[
         list[str] | None,
         typer.Option(
             help="Condition on a column: COLUMN=VALUE (again for another value), COLUMN=null,"
             " COLUMN>=VALUE, COLUMN<=VALUE; repeatable."
+        ),
+    ] = None,
+    balance: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Share of a value: COLUMN:VALUE=SHARE, e.g. churned:yes=0.5; other values keep"
+            " their proportions; repeatable."
+        ),
+    ] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option(
+            help="File with a row for each row to make, and in its columns the values that row has"
+            " (empty: missing).  Columns left out are free."
         ),
     ] = None,
 ) -> None:
@@ -122,20 +159,27 @@ def sample(
       aigc sample m --rows 32561 --output synthetic.csv
       aigc sample m -n 1000 -o old.parquet --where 'age>=60' --where sex=Female
       aigc sample m -n 500 -o some.csv --where grade=D --where grade=E
+      aigc sample m -n 9000 -o even.csv --balance churned:yes=0.5 --balance churned:no=0.5
+      aigc sample m -o like_these.csv --conditions these.csv
     """
     from aigc_pipeline.commands import show
     from aigc_pipeline.commands.live import bar
     from aigc_pipeline.commands.output import check_output, write_batches
-    from aigc_pipeline.tabular import TableModel
 
     check_output(output)
-    conditions = parse_where(where or [])
-    if not model.is_dir():
-        raise InputError(f"{model}: there is no such model folder; `aigc fit` writes one")
-    fitted = TableModel.load(model)
+    if rows is None and conditions is None:
+        raise InputError("--rows is missing; or give --conditions, a row for each row to make")
+    asked, shares = parse_where(where or []), parse_balance(balance or [])
+    fitted = load_model(model)
+    frame = None if conditions is None else read_plain(conditions, ",", None)
     with bar("sample") as progress:
         batches = fitted.sample_batches(
-            rows, seed=seed, where=conditions or None, progress=progress
+            rows,
+            seed=seed,
+            where=asked or None,
+            balance=shares or None,
+            conditions=frame,
+            progress=progress,
         )
         written = write_batches(batches, output)
     show.say(f"wrote {written:,} rows to {output}")
@@ -155,6 +199,15 @@ def evaluate(
         str | None, typer.Option(help="Column to predict for the utility score.")
     ] = None,
     key: Annotated[str | None, typer.Option(help="Primary key: not compared.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Folder of the model behind SYNTHETIC: to judge how far it gives its training"
+            " rows away, and to show which columns inform which.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="HTML report to write.")
     ] = None,
@@ -169,6 +222,7 @@ def evaluate(
     Examples:
       aigc evaluate train.csv synthetic.csv --holdout test.csv --target income
       aigc evaluate train.csv synthetic.csv --output report.html --json
+      aigc evaluate train.csv synthetic.csv --holdout test.csv --model m --output report.html
     """
     from aigc_pipeline import evaluation
     from aigc_pipeline.commands import show
@@ -188,6 +242,7 @@ def evaluate(
             source = _table_spec(path, delimiter, null).source
             other[path] = _like(real, read_table(source, Path.cwd(), name=_table_name(path)), path)
     kept, unseen = (real, other[holdout]) if holdout else split(real, seed)
+    fitted = None if model is None else load_model(model)
     with bar("evaluate") as progress:
         result = evaluation.evaluate(
             kept,
@@ -195,6 +250,7 @@ def evaluate(
             other[synthetic],
             schema,
             target=target,
+            model=fitted,
             seed=seed,
             progress=lambda message: progress(message, None),
         )
@@ -216,50 +272,6 @@ def evaluate(
         report = evaluation.render_report(spec, {name: result}, [], facts)
         write_atomically(output, report.encode())
         show.note(f"wrote {output}")
-
-
-def parse_where(conditions: list[str]) -> dict[str, Any]:
-    """`where` of the dataset file from the command line's texts.
-
-    Raises InputError for a text that is no condition, or two that cannot go together.
-    """
-    from aigc_pipeline.spec import Between
-
-    values: dict[str, list[Any]] = {}
-    ranges: dict[str, dict[str, Any]] = {}
-    for text in conditions:
-        match = re.fullmatch(r"(.+?)\s*(>=|<=|=)\s*(.*)", text, re.DOTALL)
-        if match is None:
-            raise InputError(
-                f"--where {text!r} is no condition;"
-                " write COLUMN=VALUE, COLUMN>=VALUE or COLUMN<=VALUE"
-            )
-        column, operator, value = match[1], match[2], _scalar(match[3].strip())
-        if operator == "=":
-            values.setdefault(column, []).append(value)
-        else:
-            ranges.setdefault(column, {})["min" if operator == ">=" else "max"] = value
-    both = values.keys() & ranges.keys()
-    if both:
-        raise InputError(f"--where: {min(both)!r} has both a value and a range; keep one of them")
-    where: dict[str, Any] = {c: v if len(v) > 1 else v[0] for c, v in values.items()}
-    try:
-        return where | {column: Between(**ends) for column, ends in ranges.items()}
-    except ValueError:
-        raise InputError("--where: the ends of a range are numbers or dates") from None
-
-
-def _scalar(text: str) -> Any:
-    """A number where it is written as one (036 is text), null as None, else the text."""
-    if text == "null":
-        return None
-    for kind in (int, float):
-        try:
-            if str(kind(text)) == text:
-                return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def split(df: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -313,6 +325,23 @@ def _table_spec(
     return TableSpec(source=source, columns=columns, **options)
 
 
+def load_model(folder: Path) -> TableModel:
+    """The model in a folder. Raises InputError where there is no such folder."""
+    from aigc_pipeline.tabular import TableModel
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such model folder; `aigc fit` writes one")
+    return TableModel.load(folder)
+
+
+def read_plain(path: str, delimiter: str, null: list[str] | None) -> pl.DataFrame:
+    """A file's rows as they are, however few."""
+    from aigc_pipeline.sources.files import read_files
+
+    source = _table_spec(path, delimiter, null).source
+    return read_files(source, Path.cwd(), _table_name(path))
+
+
 def _table_name(path: str) -> str:
     """A table's name from its file's: what a file system and SQL both take."""
     return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", Path(path).stem).strip(" .") or "table"
@@ -327,6 +356,19 @@ def _dp(epsilon: float) -> DpSpec:
         raise InputError(
             f"--epsilon {epsilon:g}: give a number above 0, and at most 100; 1 to 10 is usual"
         ) from None
+
+
+def _saw(candidate: dict[str, Any]) -> str:
+    """What was seen of a family that was tried, as a line."""
+    if candidate["failed"] is not None:
+        return f"{candidate['family']}: failed ({candidate['failed']})"
+    figures = {"detection AUC": "detection_auc", "utility gap": "utility_gap"}
+    known = {name: candidate[key] for name, key in figures.items() if candidate[key] is not None}
+    said = [f"{name} {figure:.3f}" for name, figure in known.items()]
+    said += [f"{candidate['seconds']:.0f} s"]
+    said += ["cut short by the time limit"] * candidate["cut_short"]
+    said += ["chosen"] * candidate["chosen"]
+    return f"{candidate['family']}: {', '.join(said)}"
 
 
 def _check_model_folder(model: Path) -> None:

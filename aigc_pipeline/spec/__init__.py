@@ -27,6 +27,7 @@ from aigc_pipeline.spec.learning import (
     PrivacySpec,
 )
 from aigc_pipeline.spec.synthesis import (
+    Balance,
     Between,
     Condition,
     Scenario,
@@ -48,6 +49,7 @@ __all__ = [
     "GATED_SCORES",
     "NAME",
     "RESERVED_NAMES",
+    "Balance",
     "Between",
     "ColumnSpec",
     "Condition",

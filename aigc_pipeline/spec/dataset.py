@@ -21,12 +21,16 @@ GATED_SCORES = (
     "copied_rows",
     "dcr_share",
     "membership_auc",
+    "membership_model_auc",
     "null_rate_error",
 )
 
 
 class Gate(Model):
-    """A threshold; `holdout` stands for the figure that fresh real rows get."""
+    """A threshold; `holdout` stands for the figure that fresh real rows get.
+
+    Of a membership score, a number as `max` is held against its upper 95 % confidence bound.
+    """
 
     min: float | Literal["holdout"] | None = None
     max: float | Literal["holdout"] | None = None
@@ -102,6 +106,15 @@ class DatasetSpec(Model):
             raise ValueError(
                 f"privacy.dp does not go with generator.family {self.generator.family!r}: only"
                 " autoregressive can be trained with differential privacy"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _dp_needs_every_row(self) -> DatasetSpec:
+        if self.privacy.dp is not None and self.generator.outliers:
+            raise ValueError(
+                "privacy.dp does not go with generator.outliers: which rows are left out would"
+                " depend on every row; set one of them only"
             )
         return self
 

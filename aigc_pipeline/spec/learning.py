@@ -21,6 +21,12 @@ class GeneratorSpec(Model):
     time_limit: Seconds | None = Field(
         None, description="Wall-clock limit on training, e.g. 60s; by default the quality's own"
     )
+    outliers: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="Share of rows, those least likely under a first draft, left out of training",
+    )
 
 
 class DpSpec(Model):

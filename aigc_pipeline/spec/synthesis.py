@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,18 +25,37 @@ class Between(Model):
 
 Condition = Between | list[Scalar] | Scalar
 Where = dict[Name, Condition]
+Share = Annotated[float, Field(ge=0, le=1)]
+Balance = dict[Name, dict[Scalar, Share]]
 
 
 class Scenario(Model):
-    """A named what-if: the conditions under which rows are sampled."""
+    """A named what-if: the conditions under which rows are sampled, the shares values have."""
 
-    where: Where = Field(
-        min_length=1, description="column: value, list of values, {min, max} or null"
+    where: Where = Field({}, description="column: value, list of values, {min, max} or null")
+    balance: Balance = Field(
+        {}, description="column: {value: share}; other values keep their proportions"
     )
     rows: int | None = Field(
         None, ge=1, description="Rows to make; the dataset's own number by default"
     )
     description: str | None = None
+
+    @model_validator(mode="after")
+    def _some_condition(self) -> Scenario:
+        if not self.where and not self.balance:
+            raise ValueError("a scenario needs where, balance or both")
+        for column, shares in self.balance.items():
+            if not shares or sum(shares.values()) > 1 + 1e-6:
+                raise ValueError(f"balance.{column}: give shares that add up to 1 at most")
+            if column in self.where:
+                raise ValueError(f"{column!r} has both a condition and shares; keep one of them")
+        return self
+
+    @property
+    def columns(self) -> set[str]:
+        """The columns it names."""
+        return set(self.where) | set(self.balance)
 
 
 class SynthesisSpec(Model):

@@ -68,6 +68,7 @@ def train(
             if history["stopped_by"] == "time limit":
                 cut_short.append(f"{name} after {history['steps']} steps")
         draft.meta.update(seed=seed, quality=generator.quality, losses=losses, dp=spent)
+    lake.clear_checkpoints(spec.name)
     message = (
         "training used its whole schedule, or stopped once the held-out loss did not fall"
         if not cut_short
@@ -96,7 +97,7 @@ def synthesize(
     """Sample the baseline and every scenario to Parquet shards, in constant memory."""
     model = lake.current(spec.name, "model")
     seed = spec.synthesis.seed if seed is None else seed
-    models = {name: _load(model, name) for name in spec.tables}
+    models = {name: load_model(model, name) for name in spec.tables}
     schemas = {name: m.schema for name, m in models.items()}
     made: dict[str, dict[str, int]] = {}
     odd: list[str] = []
@@ -104,11 +105,14 @@ def synthesize(
     with lake.writing(
         spec.name, "synthetic", inputs={"model": model}, spec_sha256=spec.sha256()
     ) as draft:
-        for scenario, table, where, count in _orders(lake, spec, schemas, rows):
+        for scenario, table, count in _orders(lake, spec, schemas, rows):
+            what_if = spec.synthesis.scenarios.get(scenario)
+            where = what_if.where if what_if else None
             batches = models[table].sample_batches(
                 count,
                 seed=seed,
                 where=where,
+                balance=what_if.balance if what_if else None,
                 stream=f"{scenario}/{table}",
                 progress=_named(progress or silent, f"{scenario}: {table}"),
             )
@@ -140,24 +144,25 @@ def synthesize(
     return StageResult(draft.version, metadata, checks)
 
 
-def _load(model: Version, table: str) -> TableModel:
+def load_model(model: Version, table: str) -> TableModel:
+    """A table's model, once the version's files are known to be whole."""
     model.verify()
     return TableModel.load(model.path / table)
 
 
 def _orders(
     lake: Lake, spec: DatasetSpec, schemas: dict[str, TableSchema], rows: int | None
-) -> list[tuple[str, str, Where | None, int]]:
-    """What to sample: scenario, table, conditions, rows."""
+) -> list[tuple[str, str, int]]:
+    """What to sample: scenario, table, rows."""
     source_rows = lake.current(spec.name, "raw").meta["rows"]
-    orders: list[tuple[str, str, Where | None, int]] = []
+    orders: list[tuple[str, str, int]] = []
     for table in spec.tables:
         count = rows or spec.synthesis.rows or source_rows[table]
-        orders.append((BASELINE, table, None, count))
+        orders.append((BASELINE, table, count))
     for name, scenario in spec.synthesis.scenarios.items():
-        for table in scenario_tables(scenario.where, schemas):
+        for table in scenario_tables(scenario, schemas):
             count = scenario.rows or rows or spec.synthesis.rows or source_rows[table]
-            orders.append((name, table, scenario.where, count))
+            orders.append((name, table, count))
     return orders
 
 

@@ -23,8 +23,9 @@ from aigc_pipeline.sources import (
     infer_schema,
     read_table,
 )
-from aigc_pipeline.spec import DatasetSpec, Severity, TableSpec
+from aigc_pipeline.spec import DatasetSpec, Scenario, Severity, TableSpec
 from aigc_pipeline.stages.result import Check, StageResult, check
+from aigc_pipeline.synthesis.balance import check_balance
 from aigc_pipeline.tabular import encode_table
 from aigc_pipeline.validation import ValidationReport
 from aigc_pipeline.validation import validate as validate_table
@@ -159,29 +160,33 @@ def _earlier_rows(lake: Lake, dataset: str, table: str) -> pl.DataFrame | None:
 
 
 def check_scenarios(spec: DatasetSpec, schemas: dict[str, TableSchema]) -> None:
-    """Raise FieldError for a scenario whose conditions fit no table, and for an unknown subject."""
+    """Raise FieldError for a scenario whose columns fit no table, and for an unknown subject."""
     known = [c for schema in schemas.values() for c in schema.names]
     for scenario, what_if in spec.synthesis.scenarios.items():
-        at = ("synthesis", "scenarios", scenario, "where")
-        fitting = scenario_tables(what_if.where, schemas)
+        at = ("synthesis", "scenarios", scenario)
+        fitting = scenario_tables(what_if, schemas)
         if not fitting:
-            unknown = next((c for c in what_if.where if c not in known), None)
+            named = [("where", c) for c in what_if.where] + [
+                ("balance", c) for c in what_if.balance
+            ]
+            unknown = next((place for place in named if place[1] not in known), None)
             if unknown is None:
-                text = f"no single table has all of {', '.join(what_if.where)}"
+                text = f"no single table has all of {', '.join(c for _, c in named)}"
                 raise FieldError([(at, text)])
-            text = f"unknown column {unknown!r}; {did_you_mean(unknown, known)}"
-            raise FieldError([((*at, unknown), text)])
+            text = f"unknown column {unknown[1]!r}; {did_you_mean(unknown[1], known)}"
+            raise FieldError([((*at, *unknown), text)])
         for name in fitting:
-            check_where(what_if.where, schemas[name], at)
+            check_where(what_if.where, schemas[name], (*at, "where"))
+            check_balance(what_if.balance, schemas[name], (*at, "balance"))
     subject = spec.privacy.subject
     if subject is not None and subject not in known:
         text = f"unknown column {subject!r}; {did_you_mean(subject, known)}"
         raise FieldError([(("privacy", "subject"), text)])
 
 
-def scenario_tables(where: dict, schemas: dict[str, TableSchema]) -> list[str]:
-    """Tables that have all the columns a scenario's conditions name."""
-    return [name for name, schema in schemas.items() if set(where) <= set(schema.names)]
+def scenario_tables(scenario: Scenario, schemas: dict[str, TableSchema]) -> list[str]:
+    """Tables that have all the columns a scenario names."""
+    return [name for name, schema in schemas.items() if scenario.columns <= set(schema.names)]
 
 
 def split_holdout(
@@ -256,7 +261,7 @@ def read_schema(validated: Version, table: str) -> TableSchema:
 def _encode(
     train: pl.DataFrame, schema: TableSchema, table: TableSpec, spec: DatasetSpec
 ) -> tuple[TableCodec, np.ndarray, Budget | None]:
-    lead = sorted({c for s in spec.synthesis.scenarios.values() for c in s.where})
+    lead = sorted({c for s in spec.synthesis.scenarios.values() for c in s.columns})
     subject = spec.privacy.subject if spec.privacy.subject in schema.names else None
     return encode_table(
         train, schema, table, spec.privacy.model_copy(update={"subject": subject}), lead=lead

@@ -98,6 +98,7 @@ def _scenarios(release: Release) -> list[Row]:
             "schema_name": schema_name(release.dataset, name),
             "description": scenario.description,
             "conditions": _json(scenario.where),
+            "shares": _json(scenario.balance),
             "rows": sum(table.rows for table in release.notes.tables if table.scenario == name),
         }
         for name, scenario in sorted(release.notes.scenarios.items())

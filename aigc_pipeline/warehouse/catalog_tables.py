@@ -52,6 +52,10 @@ TABLES = (
                 "VARCHAR",
                 "What every row meets, as JSON: column to value, list of values or range",
             ),
+            "shares": (
+                "VARCHAR",
+                "What share of the rows has a value, as JSON: column to value to share",
+            ),
             "rows": ("BIGINT", "Rows of all its tables"),
         },
     ),

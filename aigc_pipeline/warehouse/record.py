@@ -43,10 +43,11 @@ class ReleasedTable(_Notes):
 
 
 class ScenarioNotes(_Notes):
-    """A what-if as the dataset file had it; `where` is as the user wrote it."""
+    """A what-if as the dataset file had it; `where` and `balance` are as the user wrote them."""
 
     description: str | None = None
     where: dict[str, Any] = {}
+    balance: dict[str, dict[str, float]] = {}
 
 
 class TableNotes(_Notes):

@@ -145,7 +145,8 @@ def _notes(
         scenarios={
             name: ScenarioNotes(
                 description=scenario.description,
-                where=scenario.model_dump(mode="json", exclude_unset=True)["where"],
+                where=scenario.model_dump(mode="json", exclude_unset=True).get("where", {}),
+                balance=scenario.model_dump(mode="json").get("balance", {}),
             )
             for name, scenario in spec.synthesis.scenarios.items()
             if name in made
