@@ -12,7 +12,7 @@ help:
 	@echo "make test       set up, then run all tests (test-fast leaves out the slow ones)"
 	@echo "make ui         open the Dagster UI on http://127.0.0.1:3000"
 	@echo "make check      lint, types, import rules"
-	@echo "make bench      measure speed and fidelity (see benchmarks/README.md)"
+	@echo "make bench      measure speed and fidelity beside peers (see benchmarks/README.md)"
 
 # pip reads constraints.txt, so everyone gets the versions that were tested.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -44,7 +44,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:
 	rm -rf $(VENV) .dagster .pytest_cache .ruff_cache .mypy_cache *.egg-info

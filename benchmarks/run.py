@@ -1,11 +1,8 @@
-"""Fidelity, speed and memory on real tables, each figure beside a peer measured in the same run.
+"""Speed, memory and fidelity on real tables, each figure beside a peer's from the same run.
 
-    python benchmarks/run.py [--quality draft|standard|high] [TABLE ...]
+    python -m benchmarks.run [TABLE ...] [--families …] [--quality …] [--plot plot.png]
 
-Tables come from the folder `$AIGC_BENCH_DIR` (one sub-folder a table with train.csv, test.csv and a
-meta.json that names `target` and categorical columns `cat`), else from the packaged samples.
-The peers: fresh real rows (the best a generator can do), columns shuffled independently (the least
-it must beat), and sdmetrics for the speed of the fidelity scores.
+README.md in this folder says where tables and peers come from, and what a peer is given.
 """
 
 from __future__ import annotations
@@ -13,142 +10,194 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import time
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
-import polars as pl
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from aigc_pipeline.evaluation import evaluate
-from aigc_pipeline.schema import TableSchema, canonical
-from aigc_pipeline.sources import read_table
-from aigc_pipeline.spec import ColumnSpec, GeneratorSpec, Kind, Source, TableSpec
-from aigc_pipeline.tabular import fit_table
+from aigc_pipeline.errors import InputError
+from aigc_pipeline.schema import TableSchema
+from aigc_pipeline.sources import infer_schema
+from aigc_pipeline.tabular import FAMILIES
+from benchmarks.engines import PEERS, Made, installed_peers, run_family, run_peer
+from benchmarks.plot import draw
+from benchmarks.scores import Scores, fidelity_speed, score, shuffle_columns
+from benchmarks.tables import Bench, load_tables
 
-SAMPLES = {
-    "loans": ("openintro/loans_full_schema", "homeownership"),
-    "churn": ("modeldata/wa_churn", "churn"),
+SHOWN = {
+    "fit_seconds": ("fit s", ",.0f"),
+    "rows_per_second": ("rows/s", ",.0f"),
+    "peak_mb": ("peak MB", ",.0f"),
+    "shape_error": ("shape error", ".2%"),
+    "trend_error": ("trend error", ".2%"),
+    "detection_auc": ("detection AUC", ".3f"),
+    "utility_gap": ("utility gap", ".3f"),
+    "dcr_share": ("nearer to train", ".3f"),
+}
+# What a ratio to a peer is of. A utility gap can be zero or less, and 0.5 is best for the last.
+RATIOS: dict[str, Callable[[float], float]] = {
+    **dict.fromkeys(list(SHOWN)[:5], float),
+    "detection_auc": lambda auc: abs(auc - 0.5),
 }
 
 
 @dataclass(frozen=True)
-class Bench:
-    """One benchmark table, split into training and test rows."""
+class Run:
+    """What one engine gave on one table; a figure that there is none of is None or left out."""
 
-    name: str
-    train: pl.DataFrame
-    test: pl.DataFrame
-    spec: TableSpec
+    table: str
+    engine: str
+    quality: str | None = None  # of a peer: of the run of ours whose seconds it was given
+    seed: int | None = None
+    figures: Scores = field(default_factory=dict)
+    failed: str | None = None
 
-
-def load_tables(names: list[str]) -> list[Bench]:
-    """The tables asked for, or all there are."""
-    folder = os.environ.get("AIGC_BENCH_DIR")
-    if folder is None:
-        return [_sample(name) for name in names or SAMPLES]
-    found = sorted(p.parent for p in Path(folder).glob("*/meta.json"))
-    return [_folder(path) for path in found if not names or path.name in names]
+    @property
+    def label(self) -> str:
+        """Engine and quality, as tables show them."""
+        return f"{self.engine} {self.quality or ''}".rstrip()
 
 
-def _sample(name: str) -> Bench:
-    sample, target = SAMPLES[name]
-    spec = TableSpec(source=Source(sample=sample), target=target)
-    df = read_table(spec.source, Path(), name=name).sample(fraction=1, shuffle=True, seed=0)
-    split = len(df) * 8 // 10
-    return Bench(name, df[:split], df[split:], spec)
+def run_table(bench: Bench, options: argparse.Namespace) -> Iterator[Run]:
+    """All runs on one table: fresh rows, shuffled columns, our families, their peers."""
+    schema = infer_schema(bench.train, bench.name, bench.spec)
+    shuffled = shuffle_columns(bench.train)
+    scores, fresh = score(bench, shuffled, schema)
+    scores["fidelity_speed"] = fidelity_speed(bench, shuffled, schema)
+    yield Run(bench.name, "fresh real rows", figures=fresh)
+    yield Run(bench.name, "shuffled columns", figures=scores)
+    for seed in options.seed:
+        for family in options.families:
+            took: dict[str | None, float] = {}  # seconds by quality
+            for quality in options.quality:
+                run = Run(bench.name, family, quality, seed)
+                run = _try(run, partial(run_family, bench, family, quality, seed), bench, schema)
+                yield run
+                if seconds := options.seconds or run.figures.get("fit_seconds"):
+                    took[quality] = seconds
+            peer = PEERS.get(family)
+            if peer is None or peer not in options.found:
+                continue
+            given = {None: options.seconds} if peer == "mostlyai" else took
+            for quality, seconds in given.items():
+                run = Run(bench.name, peer, quality, seed)
+                yield _try(
+                    run, partial(run_peer, bench, schema, peer, seed, seconds), bench, schema
+                )
 
 
-def _folder(path: Path) -> Bench:
-    meta = json.loads((path / "meta.json").read_text())
-    source = Source(file=str(path / "train.csv"))
-    columns = {name: ColumnSpec(type=Kind.CATEGORY) for name in meta["cat"]}
-    spec = TableSpec(source=source, target=meta["target"], columns=columns)
-    train = read_table(source, path, name=path.name)
-    test = read_table(Source(file=str(path / "test.csv")), path, name=path.name)
-    return Bench(path.name, train, test.cast(dict(train.schema)), spec)
+def _try(run: Run, engine: Callable[[], Made], bench: Bench, schema: TableSchema) -> Run:
+    try:
+        rows, figures = engine()
+        return replace(run, figures={**figures, **score(bench, rows, schema)[0]})
+    except Exception as error:  # the other engines' figures shall not be lost with it
+        return replace(run, failed=f"{type(error).__name__}: {error}")
 
 
-def measure(bench: Bench, quality: str) -> dict[str, float]:
-    """Fit, sample and score one table; seconds, rows a second, MB and scores."""
-    began = time.perf_counter()
-    generator = GeneratorSpec(quality=quality)  # type: ignore[arg-type]
-    model = fit_table(bench.train, bench.spec, name=bench.name, generator=generator)
-    fit = time.perf_counter() - began
-    began = time.perf_counter()
-    rows = model.sample(len(bench.train))
-    speed = len(rows) / (time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    columns = enumerate(bench.train.columns)
-    shuffled = bench.train.select(pl.col(name).shuffle(seed=i) for i, name in columns)
-    target = bench.spec.target
-    ours = evaluate(bench.train, bench.test, rows, model.schema, target=target).scores
-    naive = evaluate(bench.train, bench.test, shuffled, model.schema, target=target).scores
-    figures = {"fit s": fit, "rows/s": speed, "peak MB": peak}
-    for name in ("shape_error", "trend_error", "detection_auc", "utility_gap", "dcr_share"):
-        figures[name] = _value(ours[name].value)
-        figures[f"  {name}: fresh"] = _value(ours[name].reference)
-        figures[f"  {name}: shuffled"] = _value(naive[name].value)
-    figures["fidelity speed-up"] = fidelity_speed(bench, rows, model.schema)
-    return figures
+def summarise(runs: list[Run]) -> list[Run]:
+    """One run per table and engine with its quality: the median of the seeds' figures."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        if run.failed is None:
+            groups.setdefault((run.table, run.label), []).append(run)
+    summary = []
+    for same in groups.values():
+        values = {
+            name: [value for run in same if (value := run.figures.get(name)) is not None]
+            for name in same[0].figures
+        }
+        figures: Scores = {name: median(found) for name, found in values.items() if found}
+        summary.append(replace(same[0], seed=None, figures=figures))
+    return summary
 
 
-def _value(value: float | None) -> float:
-    return float("nan") if value is None else value
+def ratios(ours: Run, peer: Run) -> dict[str, float]:
+    """Our figures as multiples of a peer's: below 1 is better, but for rows a second."""
+    found = {}
+    for name, distance in RATIOS.items():
+        own, other = ours.figures.get(name), peer.figures.get(name)
+        if own is not None and other is not None and distance(other) > 0:
+            found[name] = distance(own) / distance(other)
+    return found
 
 
-def fidelity_speed(bench: Bench, rows: pl.DataFrame, schema: TableSchema) -> float:
-    """How many times faster our shape and trend scores are than sdmetrics', on the same rows."""
-    import pandas as pd
-    from sdmetrics.reports import SingleTableQualityReport
-
-    from aigc_pipeline.evaluation import fidelity
-    from aigc_pipeline.evaluation.tables import Coder, plain_values
-
-    began = time.perf_counter()
-    plain = [plain_values(df, schema) for df in (bench.train, bench.test, rows)]
-    coder = Coder(plain[0], schema, min_subjects=5)
-    train, test, synthetic = (coder.encode(df) for df in plain)
-    fidelity.compare(train, test, synthetic, coder, schema)
-    ours = time.perf_counter() - began
-    kinds = {c.name: "numerical" if c.is_numeric else "categorical" for c in schema.judged}
-    metadata = {"columns": {name: {"sdtype": kind} for name, kind in kinds.items()}}
-    frames = [
-        pd.DataFrame(canonical(df, schema).to_dict(as_series=False)) for df in (bench.train, rows)
-    ]
-    report = SingleTableQualityReport()
-    report.num_rows_subsample = None
-    began = time.perf_counter()
-    report.generate(*frames, metadata, verbose=False)
-    return (time.perf_counter() - began) / ours
+def table_of(runs: list[Run]) -> Table:
+    """Summarised runs on one bench table, in Markdown; ratios follow where there is a peer."""
+    shown = Table("engine", box=box.MARKDOWN)
+    for heading, _ in SHOWN.values():
+        shown.add_column(heading, justify="right")
+    for run in runs:
+        cells = ((run.figures.get(name), form) for name, (_, form) in SHOWN.items())
+        shown.add_row(run.label, *("" if x is None else format(x, form) for x, form in cells))
+    for ours in runs:
+        for peer in runs:
+            if peer.engine == PEERS.get(ours.engine) and peer.quality in (None, ours.quality):
+                found = ratios(ours, peer)
+                marks = (f"x {found[name]:.2g}" if name in found else "" for name in SHOWN)
+                shown.add_row(f"{ours.label} / {peer.engine}", *marks)
+    return shown
 
 
-def main() -> None:
-    """Measure every table and print one line each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("tables", nargs="*", metavar="TABLE")
-    parser.add_argument("--quality", choices=["draft", "standard", "high"], default="standard")
-    arguments = parser.parse_args()
-    results: dict[str, dict[str, float]] = {}
-    # A process a table, so that each has a peak memory of its own.
-    with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), max_tasks_per_child=1
-    ) as processes:
-        for bench in load_tables(arguments.tables):
-            Console(stderr=True).print(f"{bench.name} …")
-            results[bench.name] = processes.submit(measure, bench, arguments.quality).result()
-    shown = Table(title=f"quality {arguments.quality}, {os.cpu_count()} cores")
-    shown.add_column("figure")
-    for name in results:
-        shown.add_column(name, justify="right")
-    for figure in next(iter(results.values())):
-        shown.add_row(figure, *(f"{r[figure]:,.4g}" for r in results.values()))
-    Console().print(shown)
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="default: all there are")
+    families, qualities = list(FAMILIES), ["draft", "standard", "high"]
+    parser.add_argument("--families", nargs="+", choices=families, default=families)
+    parser.add_argument("--quality", nargs="+", choices=qualities, default=["standard"])
+    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="several: medians")
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--seconds", type=float, help="a peer's, in place of those of our family")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every run with its figures")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="PNG or SVG")
+    options = parser.parse_args(arguments)
+    if options.plot and options.plot.suffix not in (".png", ".svg"):
+        parser.error(f"--plot {options.plot}: name a .png or .svg file")
+    for file in (options.json, options.plot):
+        if file and not file.absolute().parent.is_dir():
+            parser.error(f"{file}: there is no folder {file.parent}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is asked for and show it. Exit code 1 where an engine failed, 2 for bad input."""
+    options = parse(arguments)
+    tell, out = Console(stderr=True).print, Console(width=150)
+    try:
+        options.found = installed_peers() if options.peers else {}
+        benches = load_tables(options.tables)
+    except InputError as error:
+        tell(str(error), style="red", markup=False)
+        return 2
+    names = (f"{name} {version}" for name, version in options.found.items())
+    tell(f"peers: {', '.join(names) or 'none'}")
+    runs: list[Run] = []
+    for bench in benches:
+        first = len(runs)
+        for run in run_table(bench, options):
+            runs.append(run)
+            tell(f"{bench.name}: {run.label}: {run.failed or 'done'}", markup=False)
+            if options.json:  # after each run, so that a stopped benchmark has something to show
+                _write(runs, options)
+        title = f"{bench.name}: {len(bench.train):,} rows x {bench.train.width} columns"
+        faster = runs[first + 1].figures["fidelity_speed"]
+        out.print(f"{title}; shape and trend errors {faster:.0f} times as fast as sdmetrics'")
+        out.print(table_of(summarise(runs[first:])))
+    if options.plot:
+        draw([asdict(run) for run in summarise(runs)], options.plot)
+    return int(any(run.failed for run in runs))
+
+
+def _write(runs: list[Run], options: argparse.Namespace) -> None:
+    facts = {"cores": os.cpu_count(), "peers": options.found}
+    text = json.dumps(facts | {"runs": [asdict(run) for run in runs]}, indent=1)
+    options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

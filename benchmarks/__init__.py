@@ -1,0 +1,1 @@
+"""Speed, memory and fidelity beside peers: see README.md."""
