@@ -29,7 +29,7 @@ def shuffle_columns(df: pl.DataFrame) -> pl.DataFrame:
 def fidelity_speed(bench: Bench, rows: pl.DataFrame, schema: TableSchema) -> float:
     """How many times faster our shape and trend scores are than sdmetrics', on the same rows."""
     import pandas as pd
-    from sdmetrics.reports.single_table import QualityReport
+    from sdmetrics.reports.single_table.quality_report import QualityReport
 
     from aigc_pipeline.evaluation import fidelity
     from aigc_pipeline.evaluation.tables import Coder, plain_values

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from aigc_pipeline.generators.base import Draw
 from aigc_pipeline.generators.network import AutoregressiveNet
-from aigc_pipeline.generators.parallel import cores, make_pool
 from aigc_pipeline.generators.rules import Rules
 
 CHUNK = 2048  # rows whose hidden units fit the processor's cache
@@ -46,11 +45,8 @@ class Ancestral:
         with torch.inference_mode():
             if context is None:
                 begin = self._shared(rows)
-            # A worker a core, each with one thread, neither waits for the other nor suffers when
-            # another job takes a core.
-            starts = range(0, len(uniform), CHUNK)
-            with make_pool(cores()) as pool:
-                list(pool.map(lambda at: self._each(rows.part(at), begin), starts))
+            for at in range(0, len(uniform), CHUNK):
+                self._each(rows.part(at), begin)
         return Draw(rows.tokens.numpy().astype(np.int32), rows.weight.numpy())
 
     def _shared(self, rows: _Rows) -> int:
@@ -79,14 +75,13 @@ class Ancestral:
             len(rows.tokens), net.context + len(net.columns) * net.embed
         )
         inputs[:, : net.context] = rows.context
-        with torch.inference_mode():  # which is a setting of the thread
-            for j, column in enumerate(net.columns):
-                known = net.context + j * net.embed
-                if j >= begin:
-                    share = torch.softmax(column(inputs[:, :known]), 1)
-                    self._choose(rows, j, ruled(share, self.rules.get(j), rows.tokens))
-                embedded = F.embedding(rows.tokens[:, j], column.embedding())
-                inputs[:, known : known + net.embed] = embedded
+        for j, column in enumerate(net.columns):
+            known = net.context + j * net.embed
+            if j >= begin:
+                share = torch.softmax(column(inputs[:, :known]), 1)
+                self._choose(rows, j, ruled(share, self.rules.get(j), rows.tokens))
+            embedded = F.embedding(rows.tokens[:, j], column.embedding())
+            inputs[:, known : known + net.embed] = embedded
 
     def _choose(self, rows: _Rows, j: int, share: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Draw column j from shares [rows or prefixes, size] and note it; int64 [rows].

@@ -24,6 +24,8 @@ from aigc_pipeline.generators.training import Compute, Effort, History, Progress
 FORMAT = 2
 EMBED = 16
 CALIBRATION = 16384
+# Hidden units a column. Wider nets learn single rows by heart before they learn the table better.
+WIDTH = {"draft": 48, "standard": 64, "high": 128}
 # By quality: passes over the data, floating-point operations at most, seconds at most. The first
 # two fix the work, so that a run can be repeated; the last is a safety net for slow machines.
 QUALITY = {
@@ -73,7 +75,7 @@ class Autoregressive(Generator):
         torch.manual_seed(seed)
         net = AutoregressiveNet(
             layouts(codec),
-            width=_width(len(codec.codecs), quality),
+            width=WIDTH[quality],
             embed=EMBED,
             context=0 if context is None else context.shape[1],
         )
@@ -263,12 +265,6 @@ def latin_hypercube(rows: int, columns: int, rng: np.random.Generator) -> np.nda
     """
     places = rng.permuted(np.tile(np.arange(rows)[:, None], columns), axis=0)
     return np.minimum((places + rng.random((rows, columns))) / rows, 1 - 2**-24, dtype=np.float32)
-
-
-def _width(columns: int, quality: str) -> int:
-    """Hidden units a column: fewer where there are many columns, to keep the cost in bounds."""
-    width = int(np.clip(round(3200 / columns / 32) * 32, 64, 128))
-    return {"draft": max(width // 2, 48), "standard": width, "high": width * 2}[quality]
 
 
 def layouts(codec: TableCodec) -> list[ColumnLayout]:

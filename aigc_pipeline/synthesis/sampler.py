@@ -11,8 +11,9 @@ bounded: a condition that the model all but never meets is an error. Conditions 
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.conditions import check_names, check_where, condition_expr, typed_cells
 from aigc_pipeline.features.known import Known
 from aigc_pipeline.generators.base import Draw, Generator
+from aigc_pipeline.generators.parallel import cores, make_pool
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources.derive import dtype_named
@@ -118,14 +120,15 @@ class Sampler:
             return self.generator.sample(BATCH, seed=[*entropy, number], allowed=allowed)
 
         made = tried = number = 0
-        coming: Future[Draw] | None = None
-        with ThreadPoolExecutor(1) as thread:
+        coming: deque[Future[Draw]] = deque()
+        # A batch a core at a time, and only batches that will surely be needed.
+        with make_pool(cores()) as pool:
             while made < rows:
-                drawn = (coming or thread.submit(draw, number)).result()
+                while len(coming) <= min((rows - made - 1) // BATCH, cores()):
+                    coming.append(pool.submit(draw, number + len(coming)))
+                drawn = coming.popleft().result()
                 rng = np.random.default_rng([*entropy, number, 1])
                 tried, number = tried + BATCH, number + 1
-                # Where this batch will not do, the next is drawn while it is decoded and written.
-                coming = thread.submit(draw, number) if rows - made > BATCH else None
                 accepted = np.log(1 - rng.random(BATCH)) + ceiling < drawn.log_weight
                 frame = self.codec.decode(drawn.tokens[accepted], rng).filter(keeps)
                 frame = frame.head(rows - made)
