@@ -29,7 +29,7 @@ def shuffle_columns(df: pl.DataFrame) -> pl.DataFrame:
 def fidelity_speed(bench: Bench, rows: pl.DataFrame, schema: TableSchema) -> float:
     """How many times faster our shape and trend scores are than sdmetrics', on the same rows."""
     import pandas as pd
-    from sdmetrics.reports.single_table.quality_report import QualityReport
+    from sdmetrics.reports import SingleTableQualityReport
 
     from aigc_pipeline.evaluation import fidelity
     from aigc_pipeline.evaluation.tables import Coder, plain_values
@@ -45,7 +45,7 @@ def fidelity_speed(bench: Bench, rows: pl.DataFrame, schema: TableSchema) -> flo
     frames = [
         pd.DataFrame(canonical(df, schema).to_dict(as_series=False)) for df in (bench.train, rows)
     ]
-    report = QualityReport()
+    report = SingleTableQualityReport()
     report.num_rows_subsample = None
     began = time.perf_counter()
     report.generate(*frames, metadata, verbose=False)

@@ -24,6 +24,7 @@ from aigc_pipeline.generators.training import Compute, Effort, Trainable, make_f
 from aigc_pipeline.generators.vae import VAE
 from aigc_pipeline.sources import infer_schema
 from aigc_pipeline.spec import GeneratorSpec, TableSpec
+from aigc_pipeline.synthesis import sampler
 from aigc_pipeline.tabular import TableModel, find_family, fit_table
 
 TABLE = TableSpec(source={"file": "patients.csv"})
@@ -309,12 +310,12 @@ def test_a_table_is_learned_by_two_processes(family: str, patients: pl.DataFrame
 def test_threads_change_nothing(patients: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for threads in (1, 2):
-        monkeypatch.setattr(ancestral, "cores", lambda threads=threads: threads)
+        monkeypatch.setattr(sampler, "cores", lambda threads=threads: threads)
         with cpu_threads(threads):
             compute = Compute(accelerator="cpu", threads=threads)
             model = fit_table(patients, TABLE, generator=DRAFT, compute=compute)
             weights = model.generator.net.state_dict()  # type: ignore[attr-defined]
-            rows = model.sample(5000, seed=1).write_csv()
+            rows = model.sample(20_000, seed=1).write_csv()
         found.append(({name: w.numpy().tobytes() for name, w in weights.items()}, rows))
     assert found[0] == found[1]
 

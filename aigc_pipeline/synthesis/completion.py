@@ -120,6 +120,13 @@ class Completer:
                 some = todo[start : start + BATCH // number]
                 seed = [*entropy, turn, start + 1]
                 self._add(choice, known, some, number, settled, seed)
+        hopeless = np.flatnonzero(np.isneginf(choice.log_sum))
+        if len(hopeless) and not self.strict:  # no guess at what is open was any good
+            left = known.take(hopeless)
+            index = np.arange(rows)
+            index[hopeless] = rows + np.arange(len(hopeless))
+            choice.cells = pl.concat([choice.cells, left.cells])[index]
+            choice.tokens[hopeless] = self._draw(left.fixed, [*entropy, 0]).tokens
         return choice
 
     def _add(
