@@ -100,7 +100,7 @@ def test_save_and_load_give_the_same_rows(model: TableModel, tmp_path: Path) -> 
     [
         ({"format": 99}, "format 99.*fit it again"),
         ({"sizes": [2]}, "does not belong"),
-        ({"width": 7}, "cannot be read"),
+        ({"shape": {"width": 7}}, "cannot be read"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(model, tmp_path: Path, change, message: str) -> None:

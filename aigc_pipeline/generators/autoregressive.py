@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.ancestral import Ancestral, ruled
 from aigc_pipeline.generators.base import Draw, Generator
+from aigc_pipeline.generators.files import read_model, write_model
 from aigc_pipeline.generators.network import AutoregressiveNet, ColumnLayout
 from aigc_pipeline.generators.parallel import backward, cores, make_pool
-from aigc_pipeline.generators.rules import Rules, find_rules, from_tensors, merge, to_tensors
+from aigc_pipeline.generators.rules import Rules, find_rules, merge
 from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
 
-FORMAT = 2
+FORMAT = 3
 EMBED = 16
 CALIBRATION = 16384
 # Hidden units a column. Wider nets learn single rows by heart before they learn the table better.
@@ -163,45 +160,22 @@ class Autoregressive(Generator):
 
     def save(self, folder: Path) -> None:
         net = self.net
-        state = {name: value.contiguous() for name, value in net.state_dict().items()}
-        state |= {name: torch.from_numpy(v) for name, v in to_tensors(self.rules).items()}
-        save_file(state, folder / "weights.safetensors")
-        settings = {
-            "format": FORMAT,
-            "family": self.family,
-            "sizes": [c.head.out_features for c in net.columns],
-            "width": net.width,
-            "embed": net.embed,
-            "context": net.context,
-        }
-        (folder / "model.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        write_model(
+            folder,
+            net,
+            self.rules,
+            family=self.family,
+            format=FORMAT,
+            sizes=[c.head.out_features for c in net.columns],
+            shape={"width": net.width, "embed": net.embed, "context": net.context},
+        )
 
     @classmethod
     def load(cls, folder: Path, codec: TableCodec) -> Autoregressive:
-        try:
-            settings = json.loads((folder / "model.json").read_bytes())
-            if settings.get("format") != FORMAT or settings.get("family") != cls.family:
-                raise ArtefactError(
-                    f"{folder}: a {settings.get('family')} model in format "
-                    f"{settings.get('format')}, this version reads {cls.family} in format "
-                    f"{FORMAT}; fit it again"
-                )
-            if settings["sizes"] != codec.sizes:
-                raise ArtefactError(f"{folder}: the model does not belong to its codecs; fit again")
-            net = AutoregressiveNet(
-                layouts(codec),
-                width=settings["width"],
-                embed=settings["embed"],
-                context=settings["context"],
-            )
-            state = load_file(folder / "weights.safetensors")
-            rules = from_tensors({k: v.numpy() for k, v in state.items() if k.startswith("rules.")})
-            net.load_state_dict({k: v for k, v in state.items() if not k.startswith("rules.")})
-        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ArtefactError(
-                f"{folder}: the model cannot be read ({error}); fit it again"
-            ) from error
-        return cls(net.eval(), rules)
+        def make(**shape: int) -> AutoregressiveNet:
+            return AutoregressiveNet(layouts(codec), **shape)
+
+        return cls(*read_model(folder, codec, make, family=cls.family, format=FORMAT))
 
 
 class _Likelihood:

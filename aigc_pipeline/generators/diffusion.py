@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.generators.autoregressive import layouts
@@ -18,8 +14,9 @@ from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.denoise import Denoiser
 from aigc_pipeline.generators.diffusion_loss import Denoising, backward_in
 from aigc_pipeline.generators.diffusion_net import DiffusionNet
+from aigc_pipeline.generators.files import read_model, write_model
 from aigc_pipeline.generators.parallel import cores, make_pool
-from aigc_pipeline.generators.rules import Rules, find_rules, from_tensors, merge, to_tensors
+from aigc_pipeline.generators.rules import Rules, find_rules, merge
 from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
 
 FORMAT = 1
@@ -119,42 +116,23 @@ class Diffusion(Generator):
 
     def save(self, folder: Path) -> None:
         net = self.net
-        state = {name: value.contiguous() for name, value in net.state_dict().items()}
-        state |= {name: torch.from_numpy(v) for name, v in to_tensors(self.rules).items()}
-        save_file(state, folder / "weights.safetensors")
-        settings = {
-            "format": FORMAT,
-            "family": self.family,
-            "sizes": net.sizes,
-            "width": net.width,
-            "depth": net.depth,
-            "embed": net.embed,
-            "context": net.context,
-        }
-        (folder / "model.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        shape = {name: getattr(net, name) for name in ("width", "depth", "embed", "context")}
+        write_model(
+            folder,
+            net,
+            self.rules,
+            family=self.family,
+            format=FORMAT,
+            sizes=net.sizes,
+            shape=shape,
+        )
 
     @classmethod
     def load(cls, folder: Path, codec: TableCodec) -> Diffusion:
-        try:
-            settings = json.loads((folder / "model.json").read_bytes())
-            if settings.get("format") != FORMAT or settings.get("family") != cls.family:
-                raise ArtefactError(
-                    f"{folder}: a {settings.get('family')} model in format "
-                    f"{settings.get('format')}, this version reads {cls.family} in format "
-                    f"{FORMAT}; fit it again"
-                )
-            if settings["sizes"] != codec.sizes:
-                raise ArtefactError(f"{folder}: the model does not belong to its codecs; fit again")
-            shape = {name: settings[name] for name in ("width", "depth", "embed", "context")}
-            net = DiffusionNet(layouts(codec), coordinates(codec), **shape)
-            state = load_file(folder / "weights.safetensors")
-            rules = from_tensors({k: v.numpy() for k, v in state.items() if k.startswith("rules.")})
-            net.load_state_dict({k: v for k, v in state.items() if not k.startswith("rules.")})
-        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ArtefactError(
-                f"{folder}: the model cannot be read ({error}); fit it again"
-            ) from error
-        return cls(net.eval(), rules)
+        def make(**shape: int) -> DiffusionNet:
+            return DiffusionNet(layouts(codec), coordinates(codec), **shape)
+
+        return cls(*read_model(folder, codec, make, family=cls.family, format=FORMAT))
 
 
 def coordinates(codec: TableCodec) -> list[int]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.ancestral import CHUNK, ruled
 from aigc_pipeline.generators.autoregressive import latin_hypercube, layouts
 from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.collapse import collapse_warning
+from aigc_pipeline.generators.files import read_model, write_model
 from aigc_pipeline.generators.latent import LatentNet
 from aigc_pipeline.generators.latent_training import train_latent
 from aigc_pipeline.generators.parallel import cores, make_pool
-from aigc_pipeline.generators.rules import Rules, find_rules, from_tensors, merge, to_tensors
+from aigc_pipeline.generators.rules import Rules, find_rules, merge
 from aigc_pipeline.generators.training import Compute, History, Progress, silent
 
 FORMAT = 1
@@ -187,38 +185,23 @@ class VAE(Generator):
         return tokens, weight
 
     def save(self, folder: Path) -> None:
-        state = {name: value.contiguous() for name, value in self.net.state_dict().items()}
-        state |= {name: torch.from_numpy(v) for name, v in to_tensors(self.rules).items()}
-        save_file(state, folder / "weights.safetensors")
-        settings = {
-            "format": FORMAT,
-            "family": self.family,
-            "sizes": self.net.sizes,
-            "net": self.net.settings,
-        }
-        (folder / "model.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        net = self.net
+        write_model(
+            folder,
+            net,
+            self.rules,
+            family=self.family,
+            format=FORMAT,
+            sizes=net.sizes,
+            shape=net.settings,
+        )
 
     @classmethod
     def load(cls, folder: Path, codec: TableCodec) -> VAE:
-        try:
-            settings = json.loads((folder / "model.json").read_bytes())
-            if settings.get("format") != FORMAT or settings.get("family") != cls.family:
-                raise ArtefactError(
-                    f"{folder}: a {settings.get('family')} model in format "
-                    f"{settings.get('format')}, this version reads {cls.family} in format "
-                    f"{FORMAT}; fit it again"
-                )
-            if settings["sizes"] != codec.sizes:
-                raise ArtefactError(f"{folder}: the model does not belong to its codecs; fit again")
-            net = LatentNet(layouts(codec), **settings["net"])
-            state = load_file(folder / "weights.safetensors")
-            rules = from_tensors({k: v.numpy() for k, v in state.items() if k.startswith("rules.")})
-            net.load_state_dict({k: v for k, v in state.items() if not k.startswith("rules.")})
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ArtefactError(
-                f"{folder}: the model cannot be read ({error}); fit it again"
-            ) from error
-        return cls(net.eval(), rules)
+        def make(**shape: Any) -> LatentNet:
+            return LatentNet(layouts(codec), **shape)
+
+        return cls(*read_model(folder, codec, make, family=cls.family, format=FORMAT))
 
 
 def pick(share: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ product (Goodfellow 2015, "Efficient per-example gradient computations"; Bu et a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -63,19 +64,19 @@ def clipped_gradients(
 
 
 @dataclass(frozen=True)
-class _Use:
+class _Use(ABC):
     """Where parameters act on rows: output [rows, out]."""
 
     parameters: tuple[nn.Parameter, ...]
     output: Tensor
 
+    @abstractmethod
     def squares(self, gradient: Tensor) -> Tensor:
         """Squared length of each row's gradient, [rows]; gradient: that of the output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sums(self, gradient: Tensor) -> list[Tensor]:
         """The parameters' gradients summed over rows."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

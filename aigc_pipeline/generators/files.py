@@ -1,0 +1,73 @@
+"""A model's files: weights and rules in safetensors, all else in JSON, and never pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from aigc_pipeline.errors import ArtefactError
+from aigc_pipeline.features import TableCodec
+from aigc_pipeline.generators.rules import Rules, from_tensors, to_tensors
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def write_model(
+    folder: Path,
+    net: nn.Module,
+    rules: Rules,
+    *,
+    family: str,
+    format: int,
+    sizes: list[int],
+    shape: dict[str, Any],
+) -> None:
+    """Write weights.safetensors and model.json to a folder.
+
+    sizes: number of tokens of each column; shape: the settings that the network is made from.
+    """
+    state = {name: value.contiguous() for name, value in net.state_dict().items()}
+    state |= {name: torch.from_numpy(v) for name, v in to_tensors(rules).items()}
+    save_file(state, folder / "weights.safetensors")
+    told = {"format": format, "family": family, "sizes": sizes, "shape": shape}
+    (folder / "model.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def read_model(
+    folder: Path,
+    codec: TableCodec,
+    make: Callable[..., Net],
+    *,
+    family: str,
+    format: int,
+) -> tuple[Net, Rules]:
+    """The network and rules that `write_model` wrote. make: a network from its shape.
+
+    Raises ArtefactError for damage, another family or format, or codecs of another model.
+    """
+    try:
+        settings = json.loads((folder / "model.json").read_bytes())
+        if settings.get("format") != format or settings.get("family") != family:
+            raise ArtefactError(
+                f"{folder}: a {settings.get('family')} model in format {settings.get('format')}, "
+                f"this version reads {family} in format {format}; fit it again"
+            )
+        if settings["sizes"] != codec.sizes:
+            raise ArtefactError(f"{folder}: the model does not belong to its codecs; fit again")
+        net = make(**settings["shape"])
+        state = load_file(folder / "weights.safetensors")
+        rules = from_tensors({k: v.numpy() for k, v in state.items() if k.startswith("rules.")})
+        net.load_state_dict({k: v for k, v in state.items() if not k.startswith("rules.")})
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ArtefactError(
+            f"{folder}: the model cannot be read ({error}); fit it again"
+        ) from error
+    net.eval()
+    return net, rules
