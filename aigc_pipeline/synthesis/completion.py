@@ -53,6 +53,11 @@ class Choice:
             effective = np.exp(2 * self.log_sum - self.log_squares)
         return np.greater_equal(effective, np.minimum(EFFECTIVE, 0.95 * self.count))
 
+    @property
+    def chance(self) -> np.ndarray:
+        """Log of the candidates' mean weight: the known values' probability, float64 [rows]."""
+        return self.log_sum - np.log(np.maximum(self.count, 1))
+
 
 @dataclass
 class Completer:
@@ -114,8 +119,10 @@ class Completer:
         choice = Choice(
             known.tokens, known.cells, nothing, nothing.copy(), np.zeros(rows, dtype=np.int64)
         )
+        apart = self._chance_apart(known)
         for turn, number in enumerate(CANDIDATES, start=1):
-            todo = np.flatnonzero(~choice.suffices)
+            # A few candidates that are equally unlikely tell little of what others would be.
+            todo = np.flatnonzero(~choice.suffices | (choice.chance - apart < np.log(LEAST_RATE)))
             for start in range(0, len(todo), BATCH // number):
                 some = todo[start : start + BATCH // number]
                 seed = [*entropy, turn, start + 1]
@@ -179,12 +186,8 @@ class Completer:
 
     def _check_chances(self, known: Known, choice: Choice, rows: np.ndarray) -> None:
         """Raise InputError for a row whose known cells the model all but rules out together."""
-        apart, fixed = known.log_density(), known.fixed
-        for at, codec in enumerate(self.codec.codecs):
-            tokens = fixed[:, at]
-            apart += np.where(tokens >= 0, np.log(np.maximum(codec.marginal[tokens], 1e-12)), 0.0)
-        chance = choice.log_sum - np.log(choice.count)
-        poor = np.flatnonzero(~(chance - apart >= np.log(LEAST_RATE)))
+        chance = choice.chance
+        poor = np.flatnonzero(~(chance - self._chance_apart(known) >= np.log(LEAST_RATE)))
         if not len(poor):
             return
         at = poor[0]
@@ -195,6 +198,14 @@ class Completer:
             f"row {rows[at] + 1}: the model has {often} these values together ({shown});"
             " change one, or leave out a column"
         )
+
+    def _chance_apart(self, known: Known) -> np.ndarray:
+        """Log probability of each row's known values, each by itself; float64 [rows]."""
+        apart, fixed = known.log_density(), known.fixed
+        for at, codec in enumerate(self.codec.codecs):
+            tokens = fixed[:, at]
+            apart += np.where(tokens >= 0, np.log(np.maximum(codec.marginal[tokens], 1e-12)), 0.0)
+        return apart
 
 
 def holds(frame: pl.DataFrame, rule: pl.Expr) -> np.ndarray:
