@@ -154,12 +154,47 @@ class Expectation(Model):
         return dict((self.model_extra or {})[self.rule])
 
 
+class ParentSpec(Model):
+    """A table whose rows this table's rows belong to, and the columns that say which.
+
+    The first one that is another table is the owner: rows are made for each of its rows. The
+    others are chosen for each row.
+    """
+
+    column: Name | list[Name] = Field(
+        description="Column that holds the parent's key; a list for a composite key, in its order"
+    )
+    table: Name = Field(description="The parent; it needs a key. The table itself is allowed")
+    optional: bool = Field(False, description="Whether a row may have no parent (null)")
+    orphans: Literal["refuse", "reproduce", "drop"] = Field(
+        "refuse",
+        description="Rows whose parent is not there: refused, made at their real rate, or dropped",
+    )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that hold the parent's key."""
+        return (self.column,) if isinstance(self.column, str) else tuple(self.column)
+
+
 class TableSpec(Model):
     """One table of the dataset."""
 
     source: Source
     description: str | None = None
-    key: str | None = Field(None, description="Primary key: generated afresh, never learned")
+    key: Name | list[Name] | None = Field(
+        None,
+        description="Primary key: generated afresh, never learned; a list for a composite key",
+    )
+    parents: list[ParentSpec] = Field(
+        [], description="Tables this one refers to; its rows are made under the first one's"
+    )
+    order_by: Name | None = Field(
+        None, description="Column of time or number that orders the rows under their owner"
+    )
+    keep: bool = Field(
+        False, description="A public lookup table (a calendar, currencies): released as it is"
+    )
     target: str | None = Field(None, description="Column that the utility score predicts")
     columns: dict[Name, ColumnSpec] = Field({})
     derive: dict[Name, str] = Field(
@@ -167,6 +202,16 @@ class TableSpec(Model):
     )
     constraints: list[Constraint] = Field([])
     expect: list[Expectation] = Field([])
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns of the primary key; empty without one."""
+        return (self.key,) if isinstance(self.key, str) else tuple(self.key or ())
+
+    @property
+    def references(self) -> set[str]:
+        """The columns that hold a parent's key."""
+        return {name for parent in self.parents for name in parent.columns}
 
 
 Constraint.model_rebuild()
