@@ -101,7 +101,7 @@ class Trainable(nn.Module):
 
     @abstractmethod
     def parts(self) -> list[list[nn.Parameter]]:
-        """All other parameters, by the part that uses them."""
+        """All other parameters, by the part that uses them; none for a part not to be learned."""
 
 
 # (model, rows, context, parts) -> mean loss of each of these parts in nats, [parts]
