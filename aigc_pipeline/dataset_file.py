@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from aigc_pipeline.errors import FieldError, FieldPath, InputError, did_you_mean, dotted
+from aigc_pipeline.relations.declared import graph_of
 from aigc_pipeline.spec import DatasetSpec, check_name
 from aigc_pipeline.yaml_text import Document, read_yaml
 
@@ -33,6 +34,10 @@ def load_dataset(path: Path) -> DatasetSpec:
     except ValidationError as error:
         problems = _problems(error, document)
         raise InputError(_lines(path, document, problems)) from None
+    try:
+        graph_of(spec)
+    except FieldError as error:
+        raise InputError(_lines(path, document, error.problems)) from None
     spec._file = str(path)
     return spec
 

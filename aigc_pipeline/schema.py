@@ -25,7 +25,9 @@ class ColumnSchema(BaseModel):
     pii: str | None = None
     derived: str | None = None  # SQL expression it is recomputed from
     decimals: int | None = None  # of a derived float the source has too: it is rounded alike
-    key: bool = False
+    key: bool = False  # the table's whole key; the parts of a composite one are not marked
+    parent: str | None = None  # the table whose key it holds
+    kept: bool = False  # of a table that is released as it is
     description: str | None = None
 
     @property
@@ -35,17 +37,21 @@ class ColumnSchema(BaseModel):
 
     @property
     def is_generated(self) -> bool:
-        """Made afresh rather than learned: keys, ids and faked personal data."""
-        return self.key or self.pii is not None or self.kind == Kind.ID
+        """Made afresh rather than learned: keys, ids and faked personal data.
+
+        Nothing is made in a table that is kept.
+        """
+        return not self.kept and (self.key or self.pii is not None or self.kind == Kind.ID)
 
 
 class TableSchema(BaseModel):
-    """A table's columns in the source's order."""
+    """A table's columns in the source's order, and those of its primary key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     columns: list[ColumnSchema]
+    key: list[str] = []
 
     def __getitem__(self, name: str) -> ColumnSchema:
         return next(c for c in self.columns if c.name == name)

@@ -69,6 +69,7 @@ def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
 def _plan_table(lake: Lake, spec: DatasetSpec, name: str, base_dir: Path) -> dict[str, Any]:
     """One table's source: readable or not, its size, and what changed in it."""
     from aigc_pipeline.sources import infer_schema, read_table
+    from aigc_pipeline.sources.clean import MIN_ROWS
 
     table = spec.tables[name]
     told: dict[str, Any] = {
@@ -80,8 +81,8 @@ def _plan_table(lake: Lake, spec: DatasetSpec, name: str, base_dir: Path) -> dic
         "error": None,
     }
     try:
-        df = read_table(table.source, base_dir, name=name)
-        schema = infer_schema(df, name, table)
+        df = read_table(table.source, base_dir, name=name, min_rows=1 if table.keep else MIN_ROWS)
+        schema = infer_schema(df, name, table, kept=spec.kept)
     except AigcError as error:
         return {**told, "error": str(error)}
     last = _last_schema(lake, spec, name)

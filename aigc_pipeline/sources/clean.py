@@ -13,18 +13,19 @@ MIN_ROWS = 20
 MIN_COLUMNS = 2
 
 
-def clean(df: pl.DataFrame, at: str) -> pl.DataFrame:
+def clean(df: pl.DataFrame, at: str, *, min_rows: int = MIN_ROWS) -> pl.DataFrame:
     """A table with plain dtypes that has passed the checks common to all sources.
 
     Categorical, Enum and Time become String; Decimal and 128-bit integers become Float64; a
     Duration becomes its seconds as Float64; a Datetime becomes naive microseconds, and one with a
     time zone its UTC time; a column without a type becomes String. NaN becomes null.
 
-    at: what to call the table in errors, e.g. "loans (data/loans.csv)".
+    at: what to call the table in errors, e.g. "loans (data/loans.csv)". min_rows: 1 where nothing
+    is learned from the table.
     Raises InputError for bad names, too few rows or columns, nested or binary columns, infinities.
     """
     check_names(df.columns, at)
-    check_size(df, at)
+    check_size(df, at, min_rows=min_rows)
     refused = {n: t for n, t in df.schema.items() if t.is_nested() or _is_opaque(t)}
     if refused:
         names = ", ".join(f"{name!r} ({dtype})" for name, dtype in refused.items())
@@ -62,7 +63,7 @@ def is_pattern(name: str) -> bool:
     return name == "*" or (name.startswith("^") and name.endswith("$"))
 
 
-def check_size(df: pl.DataFrame, at: str) -> None:
+def check_size(df: pl.DataFrame, at: str, *, min_rows: int = MIN_ROWS) -> None:
     """Raise InputError for a table too small to learn from."""
     if df.width < MIN_COLUMNS:
         found = "no columns" if df.width == 0 else "only one column"
@@ -70,11 +71,11 @@ def check_size(df: pl.DataFrame, at: str) -> None:
             f"{at}: the table has {found}, at least {MIN_COLUMNS} are needed; for a CSV file, check"
             " its `delimiter`"
         )
-    if df.height < MIN_ROWS:
+    if df.height < min_rows:
         found = {0: "no rows", 1: "only one row"}.get(df.height, f"only {df.height} rows")
         raise InputError(
-            f"{at}: the table has {found}, at least {MIN_ROWS} are needed to learn from some and"
-            " judge by the others"
+            f"{at}: the table has {found}, at least {min_rows} are needed"
+            + (" to learn from some and judge by the others" if min_rows > 1 else "")
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from aigc_pipeline.sources.clean import clean
+from aigc_pipeline.sources.clean import MIN_ROWS, clean
 from aigc_pipeline.sources.download import public_url
 from aigc_pipeline.sources.files import hash_files, is_url, read_files
 from aigc_pipeline.sources.samples import hash_sample, read_sample
@@ -15,11 +15,14 @@ from aigc_pipeline.sources.sql import locate_database, read_sql
 from aigc_pipeline.spec import Source
 
 
-def read_table(source: Source, base_dir: Path, *, name: str = "table") -> pl.DataFrame:
+def read_table(
+    source: Source, base_dir: Path, *, name: str = "table", min_rows: int = MIN_ROWS
+) -> pl.DataFrame:
     """The source's rows with plain Polars dtypes (see `clean`), its column names untouched.
 
-    base_dir: where relative paths start. name: the table's, for errors. Raises InputError for
-    anything that is wrong with the source or with the table in it.
+    base_dir: where relative paths start. name: the table's, for errors. min_rows: fewer are
+    refused; 1 will do for a table that is kept as it is. Raises InputError for anything that is
+    wrong with the source or with the table in it.
     """
     if source.sample is not None:
         df = read_sample(source.sample, name)
@@ -27,7 +30,7 @@ def read_table(source: Source, base_dir: Path, *, name: str = "table") -> pl.Dat
         df = read_sql(source, base_dir, name)
     else:
         df = read_files(source, base_dir, name)
-    return clean(df, f"{name} ({describe(source, base_dir)})")
+    return clean(df, f"{name} ({describe(source, base_dir)})", min_rows=min_rows)
 
 
 def content_hash(source: Source, base_dir: Path) -> str:
@@ -39,7 +42,8 @@ def content_hash(source: Source, base_dir: Path) -> str:
     if source.sample is not None:
         return hash_sample(source.sample, "source")
     if source.sql is not None:
-        return _hash_frame(clean(read_sql(source, base_dir, "source"), describe(source, base_dir)))
+        df = read_sql(source, base_dir, "source")
+        return _hash_frame(clean(df, describe(source, base_dir), min_rows=0))
     return hash_files(source, base_dir, "source")
 
 

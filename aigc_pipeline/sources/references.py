@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from aigc_pipeline.errors import FieldError, FieldPath, did_you_mean
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources.clean import is_pattern
 from aigc_pipeline.sources.derive import derive_order, derived_columns, parse_expression
-from aigc_pipeline.spec import Kind, TableSpec
+from aigc_pipeline.spec import Kind, ParentSpec, TableSpec
 
 Problem = tuple[FieldPath, str]
+_COMPARISONS = ("less_equal", "less_than")
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list")
 
 
@@ -33,7 +34,10 @@ def check_references(columns: Iterable[str], table: TableSpec, at: FieldPath) ->
         if other != name:
             text = f"differs from the column {other!r} only by case, which SQL ignores; rename it"
             problems.append(((*at, "derive", name), text))
+    owner = table.owner(str(at[-1]))
     for path, name in _named_columns(table):
+        if path[-1] in _COMPARISONS and owner_column(name, valid, owner):
+            continue  # checked once the owner's columns are known
         if name not in valid:
             text = f"there is no column {name!r}; {did_you_mean(name, valid)}"
             problems.append(((*at, *path), text))
@@ -51,13 +55,25 @@ def check_references(columns: Iterable[str], table: TableSpec, at: FieldPath) ->
         problems.append(
             ((*at, "constraints"), f"column {total!r} is derived in two ways; keep one")
         )
-    if table.key in derived:
+    if len(table.keys) == 1 and table.keys[0] in derived:
         problems.append(
-            ((*at, "key"), f"the key {table.key!r} is made afresh, so it cannot be derived")
+            ((*at, "key"), f"the key {table.keys[0]!r} is made afresh, so it cannot be derived")
         )
+    for name in sorted(table.references & derived.keys()):
+        text = f"{name!r} holds a parent's key, so it cannot be derived; leave it out of `parents`"
+        problems.append(((*at, "derive", name), text))
     if problems:
         raise FieldError(problems)
     derive_order(table, at)
+
+
+def owner_column(name: str, columns: Collection[str], owner: ParentSpec | None) -> str | None:
+    """The column of the owner that a rule means by `owner.column`; None for a table's own.
+
+    columns: the table's own; one of that very name, dot included, comes first.
+    """
+    table, dot, column = name.partition(f"{owner.table}.") if owner else (name, "", "")
+    return column if dot and not table and column and name not in columns else None
 
 
 def check_roles(schema: TableSchema, table: TableSpec, at: FieldPath) -> None:
@@ -80,15 +96,18 @@ def check_roles(schema: TableSchema, table: TableSpec, at: FieldPath) -> None:
     combined: set[str] = set()
     for index, constraint in enumerate(table.constraints):
         field = (*at, "constraints", index)
-        for name in constraint.columns():
+        own = [name for name in constraint.columns() if name in schema.names]
+        for name in own:
             if name in generated:
                 text = f"{name!r} is made afresh (a key, an id or pii), so no rule can bind it"
                 problems.append((field, text))
         pair = constraint.less_equal or constraint.less_than
-        kinds = [schema[name].kind for name in constraint.columns()]
-        if pair and not _comparable(kinds):
-            text = f"{pair[0]!r} ({kinds[0]}) and {pair[1]!r} ({kinds[1]}) cannot be compared; both"
-            problems.append((field, f"{text} must be numbers, or both dates"))
+        kinds = [schema[name].kind for name in own]
+        if pair and len(own) == 2:
+            problems += [(field, text) for text in incomparable(pair, kinds)]
+        if pair and not own:
+            text = "both columns are the owner's; write the rule in the owner's table"
+            problems.append((field, text))
         if constraint.sum and not set(kinds) <= {Kind.NUMBER, Kind.INTEGER}:
             problems.append((field, "a sum needs numbers only"))
         for name in constraint.fixed_combination or ():
@@ -106,17 +125,25 @@ def check_roles(schema: TableSchema, table: TableSpec, at: FieldPath) -> None:
         raise FieldError(problems)
 
 
-def _comparable(kinds: list[Kind]) -> bool:
-    numbers = {Kind.NUMBER, Kind.INTEGER}
-    return set(kinds) <= numbers or set(kinds) == {Kind.DATETIME}
+def incomparable(pair: tuple[str, str], kinds: list[Kind]) -> list[str]:
+    """Why two columns of these kinds cannot be compared; empty where they can."""
+    if set(kinds) <= {Kind.NUMBER, Kind.INTEGER} or set(kinds) == {Kind.DATETIME}:
+        return []
+    text = f"{pair[0]!r} ({kinds[0]}) and {pair[1]!r} ({kinds[1]}) cannot be compared; both"
+    return [f"{text} must be numbers, or both dates"]
 
 
 def _named_columns(table: TableSpec) -> Iterator[tuple[FieldPath, str]]:
     """(field, column) for every plain mention of a column; expressions are parsed elsewhere."""
     for name in table.columns:
         yield ("columns", name), name
-    if table.key is not None:
-        yield ("key",), table.key
+    for name in table.keys:
+        yield ("key",), name
+    for number, parent in enumerate(table.parents):
+        for name in parent.columns:
+            yield ("parents", number, "column"), name
+    if table.order_by is not None:
+        yield ("order_by",), table.order_by
     if table.target is not None:
         yield ("target",), table.target
     for index, constraint in enumerate(table.constraints):

@@ -118,6 +118,11 @@ class DatasetSpec(Model):
             )
         return self
 
+    @property
+    def kept(self) -> set[str]:
+        """Names of the tables that are released as they are."""
+        return {name for name, table in self.tables.items() if table.keep}
+
     def sha256(self) -> str:
         """Hash of the whole spec, written into every manifest."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()

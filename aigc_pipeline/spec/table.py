@@ -90,10 +90,12 @@ class Constraint(Model):
     """A rule between columns that every synthetic row keeps. Exactly one field."""
 
     less_equal: tuple[Name, Name] | None = Field(
-        None, description="[low, high]: low <= high where both are present"
+        None,
+        description="[low, high]: low <= high where both are present; `patients.age` is the"
+        " column of the owner, that is of the first parent",
     )
     less_than: tuple[Name, Name] | None = Field(
-        None, description="[low, high]: low < high where both are present"
+        None, description="[low, high]: low < high where both are present, as in less_equal"
     )
     fixed_combination: list[Name] | None = Field(
         None,
@@ -207,6 +209,10 @@ class TableSpec(Model):
     def keys(self) -> tuple[str, ...]:
         """The columns of the primary key; empty without one."""
         return (self.key,) if isinstance(self.key, str) else tuple(self.key or ())
+
+    def owner(self, name: str) -> ParentSpec | None:
+        """The first parent that is another table than this one, called `name`."""
+        return next((parent for parent in self.parents if parent.table != name), None)
 
     @property
     def references(self) -> set[str]:

@@ -15,6 +15,16 @@ from aigc_pipeline.features.conditions import check_where
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import read_parquet, write_parquet
 from aigc_pipeline.privacy.budget import Budget, check_dp
+from aigc_pipeline.relations import (
+    Graph,
+    RelationFacts,
+    check_owner_columns,
+    drop_orphans,
+    graph_of,
+    inspect_relations,
+    split_tables,
+)
+from aigc_pipeline.relations.split import draw_rows
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import (
     apply_derive,
@@ -23,6 +33,7 @@ from aigc_pipeline.sources import (
     infer_schema,
     read_table,
 )
+from aigc_pipeline.sources.clean import MIN_ROWS, check_size
 from aigc_pipeline.spec import DatasetSpec, Scenario, Severity, TableSpec
 from aigc_pipeline.stages.result import Check, StageResult, check
 from aigc_pipeline.synthesis.balance import check_balance
@@ -38,7 +49,8 @@ def ingest(lake: Lake, spec: DatasetSpec, base_dir: Path) -> StageResult:
     unusable source; nothing is written then.
     """
     frames = {
-        name: read_table(table.source, base_dir, name=name) for name, table in spec.tables.items()
+        name: read_table(table.source, base_dir, name=name, min_rows=least_rows(table))
+        for name, table in spec.tables.items()
     }
     columns = {
         name: {c: str(dtype) for c, dtype in df.schema.items()} for name, df in frames.items()
@@ -64,6 +76,11 @@ def ingest(lake: Lake, spec: DatasetSpec, base_dir: Path) -> StageResult:
     return StageResult(draft.version, {"rows": rows, "columns": counts}, [unchanged])
 
 
+def least_rows(table: TableSpec) -> int:
+    """The fewest rows a table needs: one where nothing is learned from it."""
+    return 1 if table.keep else MIN_ROWS
+
+
 def schema_changes(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
     """What differs between two schemas (table -> column -> dtype), in words."""
     changes = [f"table {name!r} is new" for name in now if name not in before]
@@ -83,16 +100,21 @@ def schema_changes(before: dict[str, dict[str, str]], now: dict[str, dict[str, s
 def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
     """Hold the raw tables to their contract, add derived columns, and set the holdout aside.
 
-    A failed critical rule is returned as the failed check `contract` and nothing is written.
+    Rows that refer to a missing parent are left out first, where the dataset file says so. A failed
+    critical rule is returned as the failed check `contract` and nothing is written.
     """
     raw = lake.current(spec.name, "raw")
     frames, schemas = {}, {}
     with pointing_into(spec):  # errors name the dataset file's line
+        graph = graph_of(spec)
         for name, table in spec.tables.items():
             df = read_parquet(raw.file(f"{name}.parquet"))
-            schemas[name] = infer_schema(df, name, table)
+            schemas[name] = infer_schema(df, name, table, kept=spec.kept)
             frames[name] = df
         check_scenarios(spec, schemas)
+        check_owner_columns(schemas, graph)
+        frames, dropped = _without_orphans(frames, graph, spec)
+        facts = inspect_relations(frames, graph)
     reports: dict[str, ValidationReport] = {}
     disagreements = []
     for name, table in spec.tables.items():
@@ -112,6 +134,7 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
     checks = [
         _contract(reports, Severity.CRITICAL),
         _contract(reports, Severity.WARNING),
+        _references(facts, dropped),
         check(
             "validated",
             "derived_columns_agree",
@@ -126,20 +149,21 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
         "schema": schemas,
         "rules": {name: len(report.results) for name, report in reports.items()},
         "holdout_rows": held_out,
+        "relations": [fact.to_json() for fact in facts],
     }
     if not checks[0].passed:
         return StageResult(None, metadata, checks)
     with lake.writing(
         spec.name, "validated", inputs={"raw": raw}, spec_sha256=spec.sha256()
     ) as draft:
-        for name, df in frames.items():
-            train, holdout = split_holdout(df, spec, name)
-            held_out[name] = len(holdout)
-            write_parquet(train, draft.path / name / "train.parquet")
-            write_parquet(holdout, draft.path / name / "holdout.parquet")
+        train, holdout = _split(frames, graph, spec)
+        for name in frames:
+            held_out[name] = len(holdout[name])
+            write_parquet(train[name], draft.path / name / "train.parquet")
+            write_parquet(holdout[name], draft.path / name / "holdout.parquet")
             draft.write_json(f"{name}/schema.json", schemas[name].model_dump(mode="json"))
             draft.write_json(f"{name}/validation.json", reports[name].model_dump(mode="json"))
-        draft.meta["rows"] = rows
+        draft.meta.update(rows=rows, relations=metadata["relations"], dropped=dropped)
     return StageResult(draft.version, metadata, checks)
 
 
@@ -189,6 +213,28 @@ def scenario_tables(scenario: Scenario, schemas: dict[str, TableSchema]) -> list
     return [name for name, schema in schemas.items() if scenario.columns <= set(schema.names)]
 
 
+def _without_orphans(
+    frames: dict[str, pl.DataFrame], graph: Graph, spec: DatasetSpec
+) -> tuple[dict[str, pl.DataFrame], dict[str, int]]:
+    """The tables without the orphans to drop, and how many rows each lost; 0 is not listed."""
+    left = drop_orphans(frames, graph)
+    dropped = {name: len(df) - len(left[name]) for name, df in frames.items()}
+    for name, df in left.items():
+        check_size(df, f"{name} (without orphans)", min_rows=least_rows(spec.tables[name]))
+    return left, {name: rows for name, rows in dropped.items() if rows}
+
+
+def _split(
+    frames: dict[str, pl.DataFrame], graph: Graph, spec: DatasetSpec
+) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+    """Training and holdout rows by table; related tables are split by what owns the rest."""
+    if graph.is_related or spec.kept:
+        return split_tables(frames, graph, spec)
+    parts = {name: split_holdout(df, spec, name) for name, df in frames.items()}
+    train = {name: kept for name, (kept, _) in parts.items()}
+    return train, {name: held for name, (_, held) in parts.items()}
+
+
 def split_holdout(
     df: pl.DataFrame, spec: DatasetSpec, name: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -200,8 +246,7 @@ def split_holdout(
         chosen = rng.random(int(codes.max()) + 1) < spec.evaluation.holdout
         held = chosen[codes]
     else:
-        held = np.zeros(len(df), dtype=bool)
-        held[rng.permutation(len(df))[: round(len(df) * spec.evaluation.holdout)]] = True
+        held = draw_rows(len(df), spec.evaluation.holdout, rng)
     if held.all() or not held.any():
         raise InputError(
             f"{name}: {len(df)} rows of too few subjects to hold some back for judging; "
@@ -221,6 +266,15 @@ def _contract(reports: dict[str, ValidationReport], severity: Severity) -> Check
     name = "contract" if severity == Severity.CRITICAL else "contract_warnings"
     message = "; ".join(failed) or f"{total} rules hold"
     return check("validated", name, not failed, message, rules=total, failed=len(failed))
+
+
+def _references(facts: list[RelationFacts], dropped: dict[str, int]) -> Check:
+    """What each relation is like. That rows were dropped, as was asked for, is worth a warning."""
+    words = [f"{rows} rows of {name} were dropped, orphans" for name, rows in dropped.items()]
+    words += [fact.describe() for fact in facts]
+    message = "; ".join(words) or "no table refers to another"
+    rates = {f"orphans, {fact.relation.name}": fact.orphan_rate for fact in facts}
+    return check("validated", "references_hold", not dropped, message, **rates)
 
 
 def featurize(lake: Lake, spec: DatasetSpec) -> StageResult:

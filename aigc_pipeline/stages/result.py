@@ -12,6 +12,7 @@ STAGE_CHECKS: dict[str, list[tuple[str, str]]] = {
     "validated": [
         ("contract", "critical"),
         ("contract_warnings", "warning"),
+        ("references_hold", "warning"),
         ("derived_columns_agree", "warning"),
     ],
     "features": [],

@@ -24,10 +24,10 @@ def validate(
     """Hold a table against its schema, the last run's rows and the dataset file's `expect` rules.
 
     From the schema: the columns and their order, each column's type, no missing value in a column
-    that is not nullable, a unique key, datetimes kept as text that parse, all critical; and, as a
-    warning, ids that repeat. From the last run, as warnings: ranges and category sets. From the
-    dataset file: any Great Expectations rule that runs on
-    pandas, by its own name.
+    that is not nullable, a unique key (of one column or of several), datetimes kept as text that
+    parse, all critical; and, as a warning, ids that repeat. From the last run, as warnings: ranges
+    and category sets. From the dataset file: any Great Expectations rule that runs on pandas, by
+    its own name.
 
     Row-wise rules see every row, in pieces of bounded size whose counts are summed; `mostly` is
     held against the total. Rules on a column as a whole get just the columns they name. The report

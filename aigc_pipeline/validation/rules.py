@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -108,7 +108,15 @@ def schema_rules(df: pl.DataFrame, schema: TableSchema) -> list[Rule]:
     return [
         columns,
         *(rule for c in present for rule in _column_rules(kinds, c, df.schema[c.name])),
+        *_composite_key(kinds, df, schema),
     ]
+
+
+def _composite_key(kinds: dict[str, Any], df: pl.DataFrame, schema: TableSchema) -> Iterator[Rule]:
+    """Rows differ in their key; the key of one column has its rule among the column's own."""
+    if len(schema.key) > 1 and set(schema.key) <= set(df.columns):
+        rule, key = "expect_compound_columns_to_be_unique", schema.key
+        yield _schema_rule(kinds, rule, columns=key, column_list=key)
 
 
 def _column_rules(
@@ -124,7 +132,7 @@ def _column_rules(
     )
     if column.key or not column.nullable:
         yield _schema_rule(kinds, "expect_column_values_to_not_be_null", column=column.name)
-    if column.key or column.kind == Kind.ID:
+    if column.key or (column.kind == Kind.ID and column.parent is None):
         # An id may well repeat (a customer's orders); those made afresh will not, which is worth
         # a word but no reason to stop.
         severity = Severity.CRITICAL if column.key else Severity.WARNING
@@ -153,14 +161,16 @@ def _schema_rule(
     by_row: bool | None = None,
     present_only: bool = False,
     note: str | None = None,
+    columns: Sequence[str] = (),
     **arguments: Any,
 ) -> Rule:
-    column = arguments.get("column")
+    if "column" in arguments:
+        columns = [arguments["column"]]
     return Rule(
         name=name,
         make=lambda: kinds[name](**arguments),
-        columns=() if column is None else (column,),
-        shown=column,
+        columns=tuple(columns),
+        shown=", ".join(columns) or None,
         severity=severity,
         origin="schema",
         view=view or view_of(name),

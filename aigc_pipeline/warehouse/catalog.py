@@ -136,6 +136,7 @@ def _columns(
         counted = f"SELECT count({name}), count(DISTINCT {name}) FROM {identifier(*table.name)}"
         [(present, distinct)] = run(connection, counted)
         learned = "generated afresh" if column.is_generated else "learned"
+        learned = "kept as it is" if column.kept else learned
         yield {
             "dataset": release.dataset,
             "schema_name": table.schema_name,

@@ -152,7 +152,11 @@ def _notes(
             if name in made
         },
         about={
-            name: TableNotes(description=table.description, key=table.key, target=table.target)
+            name: TableNotes(
+                description=table.description,
+                key=", ".join(table.keys) or None,
+                target=table.target,
+            )
             for name, table in spec.tables.items()
         },
         tables=tables,
