@@ -167,10 +167,11 @@ def encode_table(
     privacy: PrivacySpec,
     *,
     lead: list[str] | None = None,
+    known: Sequence[str] = (),
 ) -> tuple[TableCodec, np.ndarray, Budget | None]:
     """Codecs of a table's training rows, and these rows' tokens, int32 [rows, columns].
 
-    lead: columns that come first (see `TableCodec.fit`). With differential privacy also what the
+    lead, known: columns that come first, or are given (see `TableCodec.fit`). With differential privacy also what the
     codecs cost, and only one row of each subject is encoded.
     """
     if privacy.dp is not None:
@@ -184,6 +185,7 @@ def encode_table(
         min_subjects=privacy.min_subjects,
         subject=privacy.subject,
         lead=lead or (),
+        known=known,
     )
     return codec, codec.encode(df), None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,9 +158,8 @@ class TableCodec:
 
     def satisfied(self, where: Where | None) -> pl.Expr:
         """Whether a decoded row keeps every constraint and meets every condition."""
-        checks = [
-            _holds(c, self.schema) for c in self.spec.constraints if c.less_equal or c.less_than
-        ]
+        columns = {c.name: c for c in self.schema.columns}
+        checks = [holds(c, columns) for c in self.spec.constraints if c.less_equal or c.less_than]
         checks += [condition_expr(self.schema[name], c) for name, c in (where or {}).items()]
         return pl.all_horizontal(checks) if checks else pl.lit(True)
 
@@ -215,8 +214,8 @@ class TableCodec:
         )
 
 
-def _holds(constraint: Constraint, schema: TableSchema) -> pl.Expr:
+def holds(constraint: Constraint, columns: Mapping[str, ColumnSchema]) -> pl.Expr:
     """Whether an inequality holds; a missing side leaves nothing to break."""
     low, high = constraint.less_equal or constraint.less_than or ("", "")
-    left, right = canonical_expr(schema[low]), canonical_expr(schema[high])
+    left, right = canonical_expr(columns[low]), canonical_expr(columns[high])
     return (left <= right if constraint.less_equal else left < right).fill_null(True)

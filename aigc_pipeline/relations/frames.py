@@ -12,7 +12,14 @@ from aigc_pipeline.errors import FieldError
 from aigc_pipeline.relations import plan as names
 from aigc_pipeline.relations.graph import Graph, Relation
 from aigc_pipeline.relations.history import GROUP, gaps_of, history_of, mean_name, previous_name
-from aigc_pipeline.relations.links import Link, find_depths, find_entities, find_groups, find_link
+from aigc_pipeline.relations.links import (
+    Link,
+    find_depths,
+    find_entities,
+    find_groups,
+    find_link,
+    gather,
+)
 from aigc_pipeline.relations.plan import (
     ENTITY,
     FIRST,
@@ -27,7 +34,7 @@ from aigc_pipeline.relations.plan import (
     usual_name,
 )
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
-from aigc_pipeline.spec import Kind, Source, TableSpec
+from aigc_pipeline.spec import Constraint, Kind, Source, TableSpec
 
 MAX_STEPS = 100  # rows under one owner, up to which rows without an order are made one by one
 MAX_WORDS = 1000  # values of a category that other tables' rows are told
@@ -62,13 +69,16 @@ def widen(
     frames: Mapping[str, pl.DataFrame],
     graph: Graph,
     schemas: Mapping[str, TableSchema],
+    *,
+    min_subjects: int = 5,
 ) -> dict[str, Wide]:
     """Wide rows of every table that has something to learn; a mere lookup table is left out.
 
-    frames: training rows with derived columns, of whole root entities. Raises FieldError for an
-    ordering column with missing values.
+    frames: training rows with derived columns, of whole root entities. min_subjects: entities that
+    the end of a table's time rests on. Raises FieldError for an ordering column with missing
+    values.
     """
-    return _Widener(frames, graph, schemas).tables()
+    return _Widener(frames, graph, schemas, min_subjects).tables()
 
 
 class _Widener:
@@ -77,8 +87,10 @@ class _Widener:
         frames: Mapping[str, pl.DataFrame],
         graph: Graph,
         schemas: Mapping[str, TableSchema],
+        min_subjects: int,
     ) -> None:
         self.frames, self.graph, self.schemas = frames, graph, schemas
+        self.min_subjects = min_subjects
         self.links = {r.name: find_link(frames, r) for r in graph.relations}
         self.entities = find_entities(frames, graph)
         self.context: dict[str, list[tuple[str, str]]] = {}
@@ -174,7 +186,8 @@ class _Widener:
             context=above,
             history=history,
             means=means,
-            order=spec.order_by if owner is not None else None,
+            order=spec.order_by if history else None,
+            order_end=self._end(name) if history and spec.order_by else None,
             references=references,
             counts=counts,
             strays=strays,
@@ -207,7 +220,7 @@ class _Widener:
         ]
         for relation in self.graph.references_of(name):  # a composite key goes together
             if len(relation.columns) > 1 and set(relation.columns) <= present:
-                rules.append(type(rules[0]) if False else _combination(relation.columns))
+                rules.append(Constraint(fixed_combination=list(relation.columns)))
         return TableSpec(
             source=Source(file="wide"),
             target=spec.target if spec.target in present else None,
@@ -251,6 +264,14 @@ class _Widener:
         ranks = pl.DataFrame({GROUP: groups[order]}).select(pl.int_range(pl.len()).over(GROUP))
         starts = (values[order] - ranks.to_series()).unique()
         return (parts[0], int(starts[0])) if len(starts) == 1 and starts[0] in (0, 1) else None
+
+    def _end(self, name: str) -> float:
+        """Where a table's time ends: no entity but a few goes beyond, and none is made to."""
+        column = self.schemas[name][self.graph.tables[name].order_by or ""]
+        values = self.frames[name].select(canonical_expr(column)).to_series().to_numpy()
+        last = pl.DataFrame({"entity": self.entities[name], "value": values})
+        latest = last.group_by("entity").agg(pl.max("value"))["value"].sort(descending=True)
+        return float(latest[min(self.min_subjects, len(latest)) - 1])
 
     def _order(self, name: str, groups: np.ndarray) -> np.ndarray:
         """Rows by owner, in their order under it."""
@@ -335,6 +356,7 @@ class _Widener:
             usual=[usual_name(relation, c) for c in usual],
             states=bool((link.row < 0).any()),
             depth=relation.is_self and find_depths(link) is not None,
+            orphans=self._orphan_sizes(relation, link),
         )
         if plan.states:
             schema = hidden(plan.state, Kind.CATEGORY, "String")
@@ -352,6 +374,23 @@ class _Widener:
             schema = hidden(names.DEPTH, Kind.INTEGER, "Int64")
             draft.drawn[names.DEPTH] = pl.Series(names.DEPTH, depths), schema
         return plan
+
+    def _orphan_sizes(self, relation: Relation, link: Link) -> dict[int, float]:
+        """How many rows share a parent that is not there, and the share of such parents.
+
+        Sizes are means of a few groups, so that none shows that of one.
+        """
+        if not link.orphan.any():
+            return {}
+        columns = list(relation.columns)
+        groups = self.frames[relation.child].filter(pl.Series(link.orphan)).group_by(columns).len()
+        sizes = np.sort(groups["len"].to_numpy())
+        parts = np.array_split(sizes, max(min(len(sizes) // max(self.min_subjects, 1), 20), 1))
+        found: dict[int, float] = {}
+        for part in parts:
+            size = max(round(float(part.mean())), 1)
+            found[size] = found.get(size, 0.0) + len(part) / len(sizes)
+        return found
 
     def _usual(self, relation: Relation) -> dict[str, pl.Series]:
         """By column of the child, the value that most rows under each parent have.
@@ -423,9 +462,12 @@ class _Widener:
             return []
         values = df.filter(pl.Series(link.orphan)).select(pl.col(list(owner.columns)))
         common = values.group_by(owner.columns).len().filter(pl.col("len") >= 2)
-        return [list(row) for row in common.sort(owner.columns).select(
-            pl.col(list(owner.columns)).cast(pl.String)
-        ).rows()]
+        return [
+            list(row)
+            for row in common.sort(owner.columns)
+            .select(pl.col(list(owner.columns)).cast(pl.String))
+            .rows()
+        ]
 
 
 def renamed_if(schema: ColumnSchema, name: str) -> ColumnSchema:
@@ -433,17 +475,11 @@ def renamed_if(schema: ColumnSchema, name: str) -> ColumnSchema:
     return schema if schema.name == name else schema.model_copy(update={"name": name})
 
 
-def gather(values: pl.Series, row: np.ndarray) -> pl.Series:
-    """Values by row number; null where it is -1."""
-    if not len(values):
-        return pl.Series(values.name, [None] * len(row), dtype=values.dtype)
-    taken = values[np.maximum(row, 0)]
-    return pl.select(pl.when(pl.Series(row >= 0)).then(taken).alias(values.name)).to_series()
-
-
 def states_of(link: Link) -> pl.Series:
     """Whether each row has a parent, refers to none, or to one that is not there."""
-    states = np.where(link.row >= 0, names.PRESENT, np.where(link.missing, names.NONE, names.ORPHAN))
+    states = np.where(
+        link.row >= 0, names.PRESENT, np.where(link.missing, names.NONE, names.ORPHAN)
+    )
     return pl.Series(states, dtype=pl.String)
 
 
@@ -457,9 +493,3 @@ def _strays(groups: np.ndarray, link: Link, owners: int) -> dict[str, dict[int, 
             shares = zip(size, count / max(owners, 1), strict=True)
             found[state] = {int(s): float(c) for s, c in shares}
     return found
-
-
-def _combination(columns: tuple[str, ...]):  # type: ignore[no-untyped-def]
-    from aigc_pipeline.spec import Constraint
-
-    return Constraint(fixed_combination=list(columns))

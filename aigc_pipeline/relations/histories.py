@@ -17,7 +17,6 @@ from aigc_pipeline.relations.links import gather
 from aigc_pipeline.relations.plan import (
     FIRST,
     GAP,
-    NONE,
     ORPHAN,
     OWNER,
     POSITION,
@@ -25,7 +24,7 @@ from aigc_pipeline.relations.plan import (
     ROWS,
     TablePlan,
 )
-from aigc_pipeline.relations.references import fill_orphans, group_orphans
+from aigc_pipeline.relations.references import fill_orphans
 from aigc_pipeline.schema import canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import TableSpec
@@ -123,11 +122,7 @@ class _Maker:
             if set(each.columns) <= set(self.context.columns)
         }
         self.time = next(
-            (
-                c
-                for c in self.codec.codecs
-                if isinstance(c, NumberCodec) and c.columns == [FIRST]
-            ),
+            (c for c in self.codec.codecs if isinstance(c, NumberCodec) and c.columns == [FIRST]),
             None,
         )
 
@@ -157,8 +152,11 @@ class _Maker:
     def _nothing(self) -> pl.DataFrame:
         tokens = np.zeros((0, len(self.codec.codecs)), dtype=np.int32)
         known = pl.DataFrame(
-            schema={c.name: getattr(pl, c.dtype.split("(")[0])() for c in self.codec.schema.columns
-                    if c.name in self.codec.known}
+            schema={
+                c.name: getattr(pl, c.dtype.split("(")[0])()
+                for c in self.codec.schema.columns
+                if c.name in self.codec.known
+            }
         )
         return self.codec.decode(tokens, np.random.default_rng(0), known=known)
 
@@ -263,11 +261,7 @@ class _Maker:
         if derived and set(self.plan.columns.names) <= present | set(derived):
             whole = apply_derive(whole, self.spec, self.plan.columns)
         known = {c.name: c for c in [*self.codec.schema.columns, *self.plan.columns.columns]}
-        checks = [
-            holds(rule, known)
-            for rule in rules
-            if set(rule.columns()) <= set(whole.columns)
-        ]
+        checks = [holds(rule, known) for rule in rules if set(rule.columns()) <= set(whole.columns)]
         if not checks:
             return np.ones(len(rows), dtype=bool)
         return whole.select(pl.all_horizontal(checks)).to_series().to_numpy()
@@ -285,6 +279,3 @@ def _strays(sizes: Mapping[int, float], owners: int, rng: np.random.Generator) -
 
 def _dtype(name: str) -> pl.DataType:
     return pl.Datetime("us") if name.startswith("Datetime") else getattr(pl, name)()
-
-
-__all__ = ["NONE", "Children", "group_orphans", "make_children"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from aigc_pipeline.relations.plan import GAP, POSITION, ROWS
+from aigc_pipeline.relations.plan import POSITION, ROWS
 from aigc_pipeline.schema import ColumnSchema, canonical_expr
 
 GROUP = "(group)"
@@ -102,6 +102,3 @@ class History:
             known = ~np.isnan(values)
             self._sum[owners[known], i] += values[known]
             self._count[owners[known], i] += 1
-
-
-__all__ = ["GAP", "History", "gaps_of", "history_of", "mean_name", "previous_name"]

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline.relations.graph import Graph, Relation
+from aigc_pipeline.relations.keys import is_null, parent_rows
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,17 @@ class Link:
 
 
 def find_link(frames: Mapping[str, pl.DataFrame], relation: Relation) -> Link:
-    """The parent's row of each child row; where a key comes twice, its first row."""
-    child, parent = frames[relation.child], frames[relation.parent]
-    keys = parent.select(pl.col(list(relation.key))).with_row_index("(row)")
-    keys = keys.unique(subset=list(relation.key), keep="first", maintain_order=True)
-    found = child.select(pl.col(list(relation.columns))).join(
-        keys,
-        left_on=list(relation.columns),
-        right_on=list(relation.key),
-        how="left",
-        maintain_order="left",
-    )["(row)"]
-    row = found.cast(pl.Int64).fill_null(-1).to_numpy()
-    missing = child.select(pl.any_horizontal(pl.col(list(relation.columns)).is_null()))
-    return Link(row, missing.to_series().to_numpy())
+    """The parent's row of each child row; keys are unique."""
+    row = parent_rows(frames, relation).cast(pl.Int64).fill_null(-1).to_numpy()
+    return Link(row, is_null(frames, relation).to_numpy())
+
+
+def gather(values: pl.Series, row: np.ndarray) -> pl.Series:
+    """Values by row number; null where it is -1."""
+    if not len(values):
+        return pl.Series(values.name, [None] * len(row), dtype=values.dtype)
+    taken = values[np.maximum(row, 0)]
+    return pl.select(pl.when(pl.Series(row >= 0)).then(taken).alias(values.name)).to_series()
 
 
 def find_groups(df: pl.DataFrame, relation: Relation, link: Link) -> np.ndarray:

@@ -33,7 +33,8 @@ class ReferencePlan(_Plan):
     features: the parent's columns that the row is learned with; usual: hidden ones among them, the
     most frequent value that a column of this table has under a parent. states: whether the row is
     learned with whether there is a parent at all. depth: whether parents lie one level higher in a
-    table that refers to itself, which keeps rows from being their own ancestors.
+    table that refers to itself, which keeps rows from being their own ancestors. orphans: sizes of
+    groups of rows that share a parent that is not there, with their shares.
     """
 
     relation: str
@@ -43,6 +44,7 @@ class ReferencePlan(_Plan):
     usual: list[str] = []
     states: bool = False
     depth: bool = False
+    orphans: dict[int, float] = {}
 
     @property
     def state(self) -> str:
@@ -61,8 +63,10 @@ class TablePlan(_Plan):
     equal the owner's of the same name. context: known columns of the owners, as table and column.
     counts: the relations whose children are counted. strays: by state, the sizes of groups of rows
     that share an owner that is not there, and how often they occur for one row of the owner.
-    numbered: a part of the key that counts an owner's rows, and where it starts. rows: training
-    rows.
+    history, means: columns of which the row before is told, and means so far. order: the column
+    that orders the rows, and where its values end. numbered: a part of the key that counts an
+    owner's rows, and where it starts. rows: training rows. orphan_values: keys that are referred to
+    and not in the owner's table, where that is kept.
     """
 
     table: str
@@ -75,6 +79,7 @@ class TablePlan(_Plan):
     history: list[str] = []
     means: list[str] = []
     order: str | None = None
+    order_end: float | None = None
     references: list[ReferencePlan] = []
     counts: list[str] = []
     strays: dict[str, dict[int, float]] = {}

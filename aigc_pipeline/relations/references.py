@@ -49,9 +49,7 @@ def refer(
     ]
 
 
-def group_orphans(
-    rows: int, sizes: dict[int, float], rng: np.random.Generator
-) -> np.ndarray:
+def group_orphans(rows: int, sizes: dict[int, float], rng: np.random.Generator) -> np.ndarray:
     """Which missing parent each orphan has, int64 [rows]; sizes: of their groups, with shares."""
     if not sizes:
         return np.arange(rows)
