@@ -65,9 +65,17 @@ class Autoregressive(Generator):
         compute: Compute | None = None,
         checkpoint: Path | None = None,
         progress: Progress = silent,
+        groups: np.ndarray | None = None,
     ) -> History:
+        """As `Generator.fit`; groups: int64 [rows], rows of one are held out together or not.
+
+        Rows that know of each other would tell on themselves: overfitting would not show.
+        """
         rng = np.random.default_rng([seed, 1])
         order = rng.permutation(len(tokens))
+        if groups is not None:
+            _, place = np.unique(groups, return_inverse=True)
+            order = np.argsort(rng.permutation(int(place.max()) + 1)[place], kind="stable")
         held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
         torch.manual_seed(seed)
         net = AutoregressiveNet(
@@ -120,8 +128,8 @@ class Autoregressive(Generator):
 
         Early stopping and softened targets leave small biases, which add up along the columns. The
         shift is found on the model's own rows, column by column, as a fixed point of
-        bias += log(marginal / mean predicted share). context, rows: of the training rows, from which
-        comes what is known of a row.
+        bias += log(marginal / mean predicted share). context, rows: of the training rows, which what
+        is known of a row comes from.
         """
         net, rng = self.net, np.random.default_rng([seed, 2])
         uniform = torch.from_numpy(latin_hypercube(CALIBRATION, len(marginals), rng))

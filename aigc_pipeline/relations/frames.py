@@ -24,6 +24,7 @@ from aigc_pipeline.relations.plan import (
     ENTITY,
     FIRST,
     GAP,
+    LEFT,
     POSITION,
     ROWS,
     ReferencePlan,
@@ -333,7 +334,7 @@ class _Widener:
         told = [c for c in columns if c.kind != Kind.TEXT]
         measured = [c for c in told if c.is_numeric and c.kind != Kind.DATETIME]
         before = history_of(frame[order], groups[order], [c.name for c in told], measured)[back]
-        for each in (POSITION, ROWS):
+        for each in (POSITION, ROWS, LEFT):
             draft.known[each] = before[each], hidden(each, Kind.INTEGER, "Int64")
         for column in told:
             wide = previous_name(column.name)
@@ -416,7 +417,8 @@ class _Widener:
             if not len(often):
                 continue
             agree = often.select((pl.col("n") / pl.col("all")).mean()).item()
-            overall = values.drop_nulls().value_counts()["count"].max() / len(values.drop_nulls())
+            given = values.drop_nulls()
+            overall = given.value_counts()["count"].to_numpy().max() / len(given)
             if agree - overall >= USUAL:
                 at = pl.DataFrame({"row": np.arange(len(self.frames[relation.parent]))})
                 usual = at.join(each, on="row", how="left", maintain_order="left")["value"]

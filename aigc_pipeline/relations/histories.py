@@ -17,6 +17,7 @@ from aigc_pipeline.relations.links import gather
 from aigc_pipeline.relations.plan import (
     FIRST,
     GAP,
+    LEFT,
     ORPHAN,
     OWNER,
     POSITION,
@@ -185,6 +186,7 @@ class _Maker:
             dtypes |= {GAP: pl.Float64()}
             before = history.of(groups, dtypes)
             place = {POSITION: np.full(len(groups), step), ROWS: self.rows[groups]}
+            place[LEFT] = self.rows[groups] - step
             known = pl.concat([known, before, pl.DataFrame(place)], how="horizontal")
         given = np.full((len(groups), len(self.codec.codecs)), -1, dtype=np.int32)
         for i, each in enumerate(self.codec.codecs[: self.codec.known_tokens]):
@@ -201,9 +203,9 @@ class _Maker:
             todo = todo[~good]
             if not len(todo):
                 break
-        place = np.concatenate(places)
-        order = np.argsort(place)
-        return groups[place[order]], pl.concat(made)[order]
+        at = np.concatenate(places)
+        order = np.argsort(at)
+        return groups[at[order]], pl.concat(made)[order]
 
     def _draw(self, known: pl.DataFrame, given: np.ndarray, seed: list[int]) -> pl.DataFrame:
         """Rows as the model makes them, in batches; only what is drawn."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from aigc_pipeline.relations.plan import POSITION, ROWS
+from aigc_pipeline.relations.plan import LEFT, POSITION, ROWS
 from aigc_pipeline.schema import ColumnSchema, canonical_expr
 
 GROUP = "(group)"
@@ -47,6 +47,7 @@ def history_of(
     return df.select(
         pl.int_range(pl.len()).over(GROUP).alias(POSITION),
         pl.len().over(GROUP).cast(pl.Int64).alias(ROWS),
+        (pl.len() - pl.int_range(pl.len())).over(GROUP).cast(pl.Int64).alias(LEFT),
         *(pl.col(c).shift(1).over(GROUP).alias(previous_name(c)) for c in columns),
         *so_far,
     )
