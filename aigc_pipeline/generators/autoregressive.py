@@ -16,7 +16,15 @@ from aigc_pipeline.generators.files import read_model, write_model
 from aigc_pipeline.generators.network import AutoregressiveNet, ColumnLayout
 from aigc_pipeline.generators.parallel import backward, cores, make_pool
 from aigc_pipeline.generators.rules import Rules, find_rules, merge
-from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
+from aigc_pipeline.generators.training import (
+    Compute,
+    Effort,
+    History,
+    Progress,
+    shuffled,
+    silent,
+    train,
+)
 
 FORMAT = 3
 EMBED = 16
@@ -67,15 +75,8 @@ class Autoregressive(Generator):
         progress: Progress = silent,
         groups: np.ndarray | None = None,
     ) -> History:
-        """As `Generator.fit`; groups: int64 [rows], rows of one are held out together or not.
-
-        Rows that know of each other would tell on themselves: overfitting would not show.
-        """
         rng = np.random.default_rng([seed, 1])
-        order = rng.permutation(len(tokens))
-        if groups is not None:
-            _, place = np.unique(groups, return_inverse=True)
-            order = np.argsort(rng.permutation(int(place.max()) + 1)[place], kind="stable")
+        order = shuffled(len(tokens), rng, groups)
         held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
         torch.manual_seed(seed)
         net = AutoregressiveNet(

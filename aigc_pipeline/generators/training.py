@@ -262,6 +262,15 @@ def _run(
     return history
 
 
+def shuffled(rows: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
+    """Row numbers in random order, int64 [rows]; rows of a group (int64 [rows]) side by side."""
+    order = rng.permutation(rows)
+    if groups is None:
+        return order
+    place = np.unique(groups, return_inverse=True)[1]
+    return np.argsort(rng.permutation(int(place.max()) + 1)[place], kind="stable")
+
+
 def _resume(
     saved: Checkpoint,
     keeper: Keeper,

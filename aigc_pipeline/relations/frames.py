@@ -71,15 +71,18 @@ def widen(
     graph: Graph,
     schemas: Mapping[str, TableSchema],
     *,
+    whole: Mapping[str, pl.DataFrame] | None = None,
     min_subjects: int = 5,
 ) -> dict[str, Wide]:
     """Wide rows of every table that has something to learn; a mere lookup table is left out.
 
-    frames: training rows with derived columns, of whole root entities. min_subjects: entities that
+    frames: training rows with derived columns, of whole root entities. whole: all rows of tables
+    that are referred to from other entities: a parent that is only held out is none that is
+    missing. min_subjects: entities that
     the end of a table's time rests on. Raises FieldError for an ordering column with missing
     values.
     """
-    return _Widener(frames, graph, schemas, min_subjects).tables()
+    return _Widener(frames, graph, schemas, whole or {}, min_subjects).tables()
 
 
 class _Widener:
@@ -88,11 +91,22 @@ class _Widener:
         frames: Mapping[str, pl.DataFrame],
         graph: Graph,
         schemas: Mapping[str, TableSchema],
+        whole: Mapping[str, pl.DataFrame],
         min_subjects: int,
     ) -> None:
         self.frames, self.graph, self.schemas = frames, graph, schemas
         self.min_subjects = min_subjects
-        self.links = {r.name: find_link(frames, r) for r in graph.relations}
+        self.parents: dict[str, pl.DataFrame] = {}  # by relation, the rows it may lead to
+        self.links: dict[str, Link] = {}
+        for relation in graph.relations:
+            owned = graph.owner_of(relation.child) == relation
+            parent = frames[relation.parent]
+            if not owned and not relation.is_self:
+                parent = whole.get(relation.parent, parent)
+            self.parents[relation.name] = parent
+            both = {relation.child: frames[relation.child], relation.parent: parent}
+            self.links[relation.name] = find_link(both, relation)
+        self.usual = {r.name: self._usual_columns(r) for r in graph.relations}
         self.entities = find_entities(frames, graph)
         self.context: dict[str, list[tuple[str, str]]] = {}
 
@@ -348,13 +362,13 @@ class _Widener:
         """A parent's columns, as columns of the child that are drawn."""
         link = self.links[relation.name]
         features = self._told(relation.parent)
-        usual = self._usual(relation) if not relation.is_self else {}
+        parents = self.parents[relation.name]
         plan = ReferencePlan(
             relation=relation.name,
             columns=list(relation.columns),
             parent=relation.parent,
             features=[c.name for c in features],
-            usual=[usual_name(relation, c) for c in usual],
+            usual=[usual_name(relation, c) for c in self.usual[relation.name]],
             states=bool((link.row < 0).any()),
             depth=relation.is_self and find_depths(link) is not None,
             orphans=self._orphan_sizes(relation, link),
@@ -364,12 +378,15 @@ class _Widener:
             draft.drawn[plan.state] = states_of(link), schema
         for column in features:
             wide = plan.wide(column.name)
-            values = gather(self.frames[relation.parent][column.name], link.row)
+            values = gather(parents[column.name], link.row)
             draft.drawn[wide] = values, renamed(column, wide)
-        for column_name, values in usual.items():
+        for column_name in self.usual[relation.name]:
             wide = plan.wide(usual_name(relation, column_name))
             schema = renamed(self.schemas[relation.child][column_name], wide)
-            draft.drawn[wide] = gather(values, link.row), schema
+            values = self._most_frequent(relation.child, column_name, link.row)
+            at = pl.DataFrame({"row": link.row})
+            found = at.join(values, on="row", how="left", maintain_order="left")["value"]
+            draft.drawn[wide] = found, schema
         if plan.depth:
             depths = find_depths(link)
             schema = hidden(names.DEPTH, Kind.INTEGER, "Int64")
@@ -393,37 +410,40 @@ class _Widener:
             found[size] = found.get(size, 0.0) + len(part) / len(sizes)
         return found
 
-    def _usual(self, relation: Relation) -> dict[str, pl.Series]:
-        """By column of the child, the value that most rows under each parent have.
+    def _usual_columns(self, relation: Relation) -> list[str]:
+        """Columns of the child on which a parent's rows agree much more than all rows do.
 
-        Only of columns on which a parent's rows agree much more than all rows do: the planes of an
-        airline fly for it.
+        The planes of an airline fly for it.
         """
-        child, row = self.frames[relation.child], self.links[relation.name].row
-        found = {}
+        if relation.is_self or self.graph.owner_of(relation.child) == relation:
+            return []
+        if self.graph.tables[relation.parent].keep:
+            return []
+        found = []
         for column in self.schemas[relation.child].columns:
             if column.is_generated or column.is_numeric or column.derived is not None:
                 continue
-            values = child[column.name]
-            if not 1 < values.n_unique() <= USUAL_WORDS:
+            given = self.frames[relation.child][column.name].drop_nulls()
+            if not 1 < given.n_unique() <= USUAL_WORDS:
                 continue
-            table = pl.DataFrame([pl.Series("row", row), values.alias("value")])
-            table = table.filter((pl.col("row") >= 0) & pl.col("value").is_not_null())
-            counts = table.group_by("row", "value").len("n").sort("row", "n", "value")
-            each = counts.group_by("row", maintain_order=True).agg(
-                pl.col("n").sum().alias("all"), pl.last("n"), pl.last("value")
-            )
-            often = each.filter(pl.col("all") >= 5)
+            row = self.links[relation.name].row
+            often = self._most_frequent(relation.child, column.name, row).filter(pl.col("all") >= 5)
             if not len(often):
                 continue
             agree = often.select((pl.col("n") / pl.col("all")).mean()).item()
-            given = values.drop_nulls()
             overall = given.value_counts()["count"].to_numpy().max() / len(given)
             if agree - overall >= USUAL:
-                at = pl.DataFrame({"row": np.arange(len(self.frames[relation.parent]))})
-                usual = at.join(each, on="row", how="left", maintain_order="left")["value"]
-                found[column.name] = usual
+                found.append(column.name)
         return found
+
+    def _most_frequent(self, child: str, column: str, row: np.ndarray) -> pl.DataFrame:
+        """By parent's row, the value most of its children have, `n` of `all`."""
+        table = pl.DataFrame([pl.Series("row", row), self.frames[child][column].alias("value")])
+        table = table.filter((pl.col("row") >= 0) & pl.col("value").is_not_null())
+        counts = table.group_by("row", "value").len("n").sort("row", "n", "value")
+        return counts.group_by("row", maintain_order=True).agg(
+            pl.col("n").sum().alias("all"), pl.last("n"), pl.last("value")
+        )
 
     def _add_counts(self, name: str, draft: _Draft, *, owned_only: bool) -> list[str]:
         """How many children each row has, and the usual values of these, as drawn columns."""
@@ -432,17 +452,19 @@ class _Widener:
             is_owner = self.graph.owner_of(relation.child) == relation
             if not is_owner and (owned_only or self._is_inherited(relation)):
                 continue
-            row = self.links[relation.name].row
+            row = find_link(self.frames, relation).row
             count = np.bincount(row[row >= 0], minlength=len(self.frames[name]))
             column = count_name(relation)
             schema = hidden(column, Kind.INTEGER, "Int64")
             draft.drawn[column] = pl.Series(column, count.astype(np.int64)), schema
             counted.append(relation.name)
-            if not is_owner and not relation.is_self:
-                for child_column, values in self._usual(relation).items():
-                    wide = usual_name(relation, child_column)
-                    schema = renamed(self.schemas[relation.child][child_column], wide)
-                    draft.drawn[wide] = values, schema
+            for child_column in self.usual[relation.name]:
+                wide = usual_name(relation, child_column)
+                schema = renamed(self.schemas[relation.child][child_column], wide)
+                most = self._most_frequent(relation.child, child_column, row)
+                at = pl.DataFrame({"row": np.arange(len(self.frames[name]))})
+                values = at.join(most, on="row", how="left", maintain_order="left")["value"]
+                draft.drawn[wide] = values, schema
         return counted
 
     def _is_inherited(self, relation: Relation) -> bool:
