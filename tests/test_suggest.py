@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from aigc_pipeline.dataset_file import load_dataset
 from aigc_pipeline.errors import InputError
+from aigc_pipeline.relations import graph_of, inspect_relations
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import infer_schema, read_table, suggest_dataset
 from aigc_pipeline.sources.suggest import dataset_name
@@ -117,7 +118,7 @@ def test_hostile_column_names(project: Path, names: list[str]) -> None:
 def test_a_csv_is_sniffed(project: Path) -> None:
     lines = ["größe;menge;stadt", *(f"{i},5;{'NA' if i % 5 else i};Köln" for i in range(30))]
     Path("data/x.csv").write_bytes("\n".join(lines).encode("cp1252"))
-    text = suggest_dataset("data/x.csv", name="lager", table="Bestand")
+    text = suggest_dataset("data/x.csv", name="lager", tables=["Bestand"])
     spec, schema = check(text, project)
     source = spec.tables["Bestand"].source
     assert spec.name == "lager" and "check that accents come out right" in text
@@ -144,7 +145,91 @@ def test_a_database_table(project: Path) -> None:
     source = spec.tables["Order Lines"].source
     assert (source.sql, source.table) == ("sqlite:///shop.db", "Order Lines")
     with pytest.raises(InputError, match="no table 'orders'"):
-        suggest_dataset("sqlite:///shop.db", table="orders")
+        suggest_dataset("sqlite:///shop.db", tables=["orders"])
+
+
+def shop() -> dict[str, pl.DataFrame]:
+    """Customers in a few regions, their orders, and the lines of these."""
+    i = pl.Series("order_id", range(900))
+    start = date(2024, 1, 1)
+    return {
+        "regions": pl.DataFrame({"code": ["N", "S", "W"], "label": ["north", "south", "west"]}),
+        "customers": people().with_columns(region=pl.Series(["N", "S", "W"] * (N // 3))),
+        "orders": pl.DataFrame([i]).with_columns(
+            customer_id=pl.when(pl.col("order_id") % 9 > 0).then(70_001 + pl.col("order_id") % 66),
+            placed=pl.lit(start) + pl.duration(days=pl.col("order_id")),
+        ),
+        "order_lines": pl.DataFrame({"order": [*range(900), *range(900)]}).with_columns(
+            code=pl.Series(["a", "b"] * 900), amount=pl.col("order") % 7
+        ),
+    }
+
+
+def related(text: str, project: Path) -> DatasetSpec:
+    """Load a suggested dataset of several tables; its relations hold in the data."""
+    path = project / "datasets" / "suggested.yaml"
+    path.write_text(text, encoding="utf-8")
+    spec = load_dataset(path)
+    frames = {
+        name: read_table(t.source, project, name=name, min_rows=1)
+        for name, t in spec.tables.items()
+    }
+    for name, table in spec.tables.items():
+        infer_schema(frames[name], name, table, kept=spec.kept)
+    inspect_relations(frames, graph_of(spec))
+    return spec
+
+
+def test_several_files_get_keys_and_parents(project: Path) -> None:
+    for name, df in shop().items():
+        df.write_csv(f"data/{name}.csv")
+    spec = related(suggest_dataset([f"data/{n}.csv" for n in reversed(shop())]), project)
+    tables = spec.tables
+    assert spec.name == "data"  # after their folder
+    keys = {name: table.key for name, table in tables.items()}
+    assert keys == {
+        "regions": "code", "customers": "customer_id", "orders": "order_id", "order_lines": None
+    }  # fmt: skip
+    (owner,) = tables["orders"].parents
+    assert (owner.column, owner.table) == ("customer_id", "customers")
+    assert owner.optional and owner.orphans == "reproduce"  # six customers of 66 are not there
+    assert tables["orders"].order_by == "placed"
+    assert [p.table for p in tables["order_lines"].parents] == ["orders"]
+    assert tables["regions"].keep and not tables["customers"].parents
+
+
+def test_a_lookup_table_is_kept_and_its_key_is_learned(project: Path) -> None:
+    rows = shop()
+    rows["customers"] = rows["customers"].rename({"region": "code"})
+    for name in ("regions", "customers"):
+        rows[name].write_parquet(f"data/{name}.parquet")
+    text = suggest_dataset(["data/customers.parquet", "data/regions.parquet"], name="mall")
+    spec = related(text, project)
+    assert spec.name == "mall" and spec.kept == {"regions"}
+    assert spec.tables["regions"].key == "code"
+    assert [p.table for p in spec.tables["customers"].parents] == ["regions"]
+    assert spec.tables["customers"].columns["code"].type == Kind.CATEGORY
+    with pytest.raises(InputError, match="two tables would be called 'regions'"):
+        suggest_dataset(["data/regions.parquet", "data/regions.parquet"])
+    with pytest.raises(InputError, match="2 more than there are files"):
+        suggest_dataset("data/customers.parquet", tables=["a", "b", "c"])
+
+
+def test_a_database_comes_with_all_its_tables(project: Path) -> None:
+    rows = shop()
+    with closing(sqlite3.connect("mall.db")) as connection:
+        for name in ("customers", "orders"):
+            columns = rows[name].columns
+            connection.execute(f"CREATE TABLE {name} ({', '.join(columns)})")
+            texts = rows[name].with_columns(pl.selectors.temporal().cast(pl.String)).rows()
+            marks = ", ".join("?" * len(columns))
+            connection.executemany(f"INSERT INTO {name} VALUES ({marks})", texts)
+        connection.commit()
+    spec = related(suggest_dataset("sqlite:///mall.db"), project)
+    assert spec.name == "mall" and list(spec.tables) == ["customers", "orders"]
+    assert [p.table for p in spec.tables["orders"].parents] == ["customers"]
+    one = related(suggest_dataset("sqlite:///mall.db", tables=["orders"]), project)
+    assert list(one.tables) == ["orders"] and one.synthesis.rows == 900
 
 
 def test_a_url_gets_its_checksum(project: Path) -> None:

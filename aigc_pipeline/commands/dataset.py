@@ -13,33 +13,40 @@ from aigc_pipeline.errors import InputError
 
 
 def init(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            help="A CSV, Parquet, JSON lines or Excel file, or a database:"
-            " sqlite:///file.db, postgresql://user:${PASSWORD}@host/db."
+            help="CSV, Parquet, JSON lines or Excel files, or a database:"
+            " sqlite:///file.db, postgresql://user:${PASSWORD}@host/db.",
+            metavar="SOURCE...",
         ),
     ],
     name: Annotated[
         str | None, typer.Option(help="Name of the dataset.  By default the file's.")
     ] = None,
     table: Annotated[
-        str | None, typer.Option(help="Table of the database, or name for the file's table.")
+        list[str] | None,
+        typer.Option(
+            help="Table of the database (all by default), or name for the file's table; repeat it"
+            " for several."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset file.")] = False,
     stdout: Annotated[
         bool, typer.Option("--stdout", help="Print the text instead of writing a file.")
     ] = False,
 ) -> None:
-    """Write a commented dataset file from a table: datasets/NAME.yaml.
+    """Write a commented dataset file from one table or several: datasets/NAME.yaml.
 
-    The table is read, each column's type is inferred, and what the pipeline would guess is
-    written out, so that a wrong guess can be put right. No value of the table is copied.
+    The tables are read, each column's type is inferred, and what the pipeline would guess is
+    written out, so that a wrong guess can be put right. Of several tables it also says which
+    refer to which, as their names and values suggest. No value of a table is copied.
 
     Examples:
       aigc init data/customers.csv
       aigc init "data/2026-*.parquet" --name sales
       aigc init sqlite:///shop.db --table orders --stdout
+      aigc init data/customers.csv data/orders.csv --name shop
     """
     from aigc_pipeline.commands import show
     from aigc_pipeline.lake import write_atomically
@@ -53,7 +60,8 @@ def init(
             check_name(name)
         except ValueError as error:
             raise InputError(f"--name: {error}") from None
-    text = suggest_dataset(_source(source, project.root), name=name, table=table)
+    named = [_source(source, project.root) for source in sources]
+    text = suggest_dataset(named, name=name, tables=table or [])
     if stdout:
         typer.echo(text, nl=not text.endswith("\n"))
         return

@@ -11,6 +11,8 @@ from aigc_pipeline.errors import AigcError, InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import polars as pl
+
     from aigc_pipeline.lake import Lake
     from aigc_pipeline.schema import TableSchema
     from aigc_pipeline.spec import DatasetSpec, TableSpec
@@ -40,12 +42,15 @@ def plan(
 
     project, lake = Project.from_env(), Lake.from_env()
     spec = find_dataset(dataset, project.datasets)
-    tables = [_plan_table(lake, spec, name, project.root) for name in spec.tables]
+    frames: dict[str, pl.DataFrame] = {}
+    tables = [_plan_table(lake, spec, name, project.root, frames) for name in spec.tables]
     stages = _plan_stages(lake, spec, tables)
+    relations = _relations(spec, frames) if len(frames) == len(tables) else []
     if as_json:
-        show.print_json({"dataset": spec.name, "tables": tables, "stages": stages})
+        told = {"tables": tables, "relations": relations, "stages": stages}
+        show.print_json({"dataset": spec.name, **told})
     else:
-        _show(spec, tables, stages)
+        _show(spec, tables, relations, stages)
     unreadable = [t for t in tables if t["error"]]
     if unreadable:
         lines = [f"{t['table']}: {t['error']}" for t in unreadable]
@@ -66,8 +71,10 @@ def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
     return sorted(changes)
 
 
-def _plan_table(lake: Lake, spec: DatasetSpec, name: str, base_dir: Path) -> dict[str, Any]:
-    """One table's source: readable or not, its size, and what changed in it."""
+def _plan_table(
+    lake: Lake, spec: DatasetSpec, name: str, base_dir: Path, frames: dict[str, pl.DataFrame]
+) -> dict[str, Any]:
+    """One table's source: readable or not, its size, what changed in it. Fit rows go to `frames`."""
     from aigc_pipeline.sources import infer_schema, read_table
     from aigc_pipeline.sources.clean import MIN_ROWS
 
@@ -85,9 +92,20 @@ def _plan_table(lake: Lake, spec: DatasetSpec, name: str, base_dir: Path) -> dic
         schema = infer_schema(df, name, table, kept=spec.kept)
     except AigcError as error:
         return {**told, "error": str(error)}
+    frames[name] = df
     last = _last_schema(lake, spec, name)
     changes = None if last is None else compare_schemas(last, schema)
     return {**told, "rows": df.height, "columns": len(schema.columns), "changes": changes}
+
+
+def _relations(spec: DatasetSpec, frames: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
+    """What the rows say of each relation. Raises InputError where a run would refuse them."""
+    from aigc_pipeline.dataset_file import pointing_into
+    from aigc_pipeline.relations import drop_orphans, graph_of, inspect_relations
+
+    with pointing_into(spec):
+        graph = graph_of(spec)
+        return [fact.to_json() for fact in inspect_relations(drop_orphans(frames, graph), graph)]
 
 
 def source_label(table: TableSpec) -> str:
@@ -157,7 +175,12 @@ def _limits(gate: Any) -> str:
     return " and ".join(words)
 
 
-def _show(spec: DatasetSpec, tables: list[dict[str, Any]], stages: list[dict[str, Any]]) -> None:
+def _show(
+    spec: DatasetSpec,
+    tables: list[dict[str, Any]],
+    relations: list[dict[str, Any]],
+    stages: list[dict[str, Any]],
+) -> None:
     from aigc_pipeline.commands import show
 
     show.table(
@@ -165,6 +188,12 @@ def _show(spec: DatasetSpec, tables: list[dict[str, Any]], stages: list[dict[str
         [[t["table"], t["source"], t["rows"], t["columns"], _news(t)] for t in tables],
         title=spec.title or spec.name,
     )
+    if relations:
+        counted = ["rows", "nulls", "orphans", "parents", "most"]
+        show.table(
+            ["relation", "rows", "without a parent", "orphans", "parents", "most rows of one"],
+            [[r["relation"], *(r[count] for count in counted)] for r in relations],
+        )
     show.table(
         ["stage", "what a run would do", "in force"],
         [[s["stage"], s["does"], s["current"]] for s in stages],

@@ -75,10 +75,8 @@ def _order_problems(graph: Graph, name: str) -> Iterator[Problem]:
     elif table.order_by in owner.columns:
         yield at, f"{table.order_by!r} is the same in all rows of an owner; name another column"
     if table.order_by in table.derive:
-        yield (
-            at,
-            f"{table.order_by!r} is derived, so it is not learned; order by what it comes from",
-        )
+        text = f"{table.order_by!r} is derived, not learned; order by what it comes from"
+        yield at, text
     if table.keys == (table.order_by,):
         yield at, f"{table.order_by!r} is the key, which is made afresh; name a time or a number"
 

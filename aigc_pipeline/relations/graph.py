@@ -101,8 +101,8 @@ def _relations(tables: Mapping[str, TableSpec]) -> list[Relation]:
                 problems.append(((*at, "table"), text))
             elif len(key) != len(parent.columns):
                 text = (
-                    f"{len(parent.columns)} columns, but the key of {parent.table!r} has"
-                    f" {len(key)}: {', '.join(key)}; list one column for each, in that order"
+                    f"the key of {parent.table!r} is {', '.join(key)}, but here is"
+                    f" {', '.join(parent.columns)}; list one column for each, in that order"
                 )
                 problems.append(((*at, "column"), text))
             relations.append(

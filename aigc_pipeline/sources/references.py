@@ -117,6 +117,9 @@ def check_roles(schema: TableSchema, table: TableSpec, at: FieldPath) -> None:
                 )
                 problems.append((field, text))
             combined.add(name)
+    if table.order_by is not None and not schema[table.order_by].is_numeric:
+        text = f"{table.order_by!r} ({schema[table.order_by].kind}) has no order in time or number"
+        problems.append(((*at, "order_by"), f"{text}; name a date, a time or a number"))
     if table.target in generated:
         problems.append(
             ((*at, "target"), f"{table.target!r} is made afresh, so it cannot be predicted")

@@ -1,4 +1,4 @@
-"""A first dataset file for a table, written from what is in it: the text behind `aigc init`."""
+"""A first dataset file for tables, written from what is in them: the text behind `aigc init`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import hashlib
 import re
 import tempfile
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from aigc_pipeline.errors import InputError
+from aigc_pipeline.sources.clean import MIN_ROWS
 from aigc_pipeline.sources.delimited import parse_columns, scan
 from aigc_pipeline.sources.download import download, public_url
 from aigc_pipeline.sources.files import file_format, is_url, located_files
-from aigc_pipeline.sources.guess import Guess, guess_kind, named_like_id
 from aigc_pipeline.sources.read import read_table
 from aigc_pipeline.sources.sql import list_tables, locate_database
-from aigc_pipeline.spec import Kind, Source, check_name, check_table_name
-from aigc_pipeline.yaml_text import scalar
+from aigc_pipeline.sources.suggest_text import TableDraft, render
+from aigc_pipeline.spec import Source, check_name, check_table_name
 
 URL_VARIABLE = "AIGC_SOURCE_URL"
 # Texts that stand for a missing value in many files.
 _MISSING = ["NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan", "-", "?", "."]
-_TARGET_NAMES = ("target", "label", "class", "outcome", "churn", "default", "y", "response")
 
 
 @dataclass(frozen=True)
@@ -37,32 +37,77 @@ class _Found:
     remarks: list[str]
 
 
-def suggest_dataset(path_or_url: str, *, name: str | None = None, table: str | None = None) -> str:
-    """Commented YAML for one table, ready to be saved in `datasets/` and edited.
+def suggest_dataset(
+    sources: str | Sequence[str], *, name: str | None = None, tables: Sequence[str] = ()
+) -> str:
+    """Commented YAML for one table or several, ready to be saved in `datasets/` and edited.
 
-    path_or_url: a file of any format that sources read, an http(s) URL, or a database URL.
-    name: the dataset's; by default made from the table's. table: which one of a database; for a
-    file, what to call its table.
+    sources: files of any format that sources read, http(s) URLs, or database URLs. name: the
+    dataset's; by default made from the table's, of several tables from the folder's or the
+    database's. tables: which ones of a database (all by default); for files, what to call each
+    one's table.
 
-    Every column gets its inferred type and why. No value of the data is written, and neither is a
-    database URL's user or password: that URL is then read from an environment variable. Raises
-    InputError when the source cannot be read.
+    Every column gets its inferred type and why; several tables get the keys and parents that their
+    names and values suggest. No value of the data is written, and neither is a database URL's user
+    or password: that URL is then read from an environment variable. Raises InputError when a
+    source cannot be read.
     """
     if name is not None:
         try:
             check_name(name)
         except ValueError as error:
             raise InputError(f"name: {error}") from None
-    if re.match(r"(sqlite|postgres(ql)?)://", path_or_url) or "${" in path_or_url:
-        found, table = _of_database(path_or_url, table)
-    elif is_url(path_or_url):
-        found = _of_url(path_or_url)
-    else:
-        with located_files(Source(file=path_or_url), Path.cwd(), "source") as files:
-            found = _of_file(*files[0], path_or_url)
-    table = _table_name(table or _stem(path_or_url))
-    df = read_table(found.source, Path.cwd(), name=table)
-    return _render(df, found, name or dataset_name(table), table)
+    sources = [sources] if isinstance(sources, str) else list(sources)
+    found = _find(sources, list(tables))
+    alone = len(found) == 1
+    least = MIN_ROWS if alone else 1  # of several, one may be kept as it is
+    drafts = {
+        table: TableDraft(
+            read_table(place.source, Path.cwd(), name=table, min_rows=least),
+            place.fields,
+            place.remarks,
+        )
+        for table, place in found.items()
+    }
+    title = next(iter(drafts)) if alone else _common_name(sources[0])
+    return render(name or dataset_name(title), title, drafts)
+
+
+def _find(sources: list[str], tables: list[str]) -> dict[str, _Found]:
+    """What is to be written of every table's source."""
+    found: dict[str, _Found] = {}
+    databases = [s for s in sources if _is_database(s)]
+    names = iter(tables)
+    if databases and len(sources) > 1 and tables:
+        raise InputError("table: which source it is for cannot be told; give one source")
+    for source in sources:
+        if _is_database(source):
+            places = _of_database(source, tables)
+        else:
+            table = _table_name(next(names, None) or _stem(source))
+            if is_url(source):
+                places = {table: _of_url(source)}
+            else:
+                with located_files(Source(file=source), Path.cwd(), "source") as files:
+                    places = {table: _of_file(*files[0], source)}
+        for table, place in places.items():
+            if table.lower() in (known.lower() for known in found):
+                raise InputError(f"two tables would be called {table!r}; name each with `table`")
+            found[table] = place
+    if not databases and (left := list(names)):
+        raise InputError(f"table: {len(left)} more than there are files; name each once")
+    return found
+
+
+def _is_database(source: str) -> bool:
+    return bool(re.match(r"(sqlite|postgres(ql)?)://", source)) or "${" in source
+
+
+def _common_name(source: str) -> str:
+    """What several tables are called together: their folder, or their database."""
+    if _is_database(source) or is_url(source):
+        return _stem(source.partition("?")[0])
+    return Path(source).resolve().parent.name or "dataset"
 
 
 def dataset_name(text: str) -> str:
@@ -141,14 +186,11 @@ def _missing_texts(path: Path, at: str, source: Source) -> list[str]:
     return sorted(found)
 
 
-def _of_database(url: str, table: str | None) -> tuple[_Found, str]:
+def _of_database(url: str, wanted: list[str]) -> dict[str, _Found]:
     database = locate_database(url, Path.cwd(), "source")
-    if table is None:
-        tables = list_tables(database, database.shown)
-        if len(tables) != 1:
-            shown = ", ".join(tables) or "none"
-            raise InputError(f"{database.shown}: say which table with `table`; there are: {shown}")
-        table = tables[0]
+    tables = wanted or list_tables(database, database.shown)
+    if not tables:
+        raise InputError(f"{database.shown}: there is no table in it")
     userinfo = url.partition("://")[2].rpartition("@")[0]
     secret = userinfo or any(
         key in ("password", "user", "sslpassword", "passfile")
@@ -161,8 +203,12 @@ def _of_database(url: str, table: str | None) -> tuple[_Found, str]:
         remarks.append(
             f"sql: user and password stay out of this file: export {URL_VARIABLE}='postgresql://…'"
         )
-    source = Source(sql=url, table=table)
-    return _Found(source, {"sql": written, "table": table}, remarks), table
+    return {
+        _table_name(table): _Found(
+            Source(sql=url, table=table), {"sql": written, "table": table}, remarks
+        )
+        for table in tables
+    }
 
 
 def _stem(path_or_url: str) -> str:
@@ -173,84 +219,3 @@ def _stem(path_or_url: str) -> str:
 def _table_name(text: str) -> str:
     """Any text as a table's name: what no file name may hold is left out."""
     return check_table_name(re.sub(r'[/\\:*?"<>|\x00-\x1f]+', "_", text).strip(" ._") or "table")
-
-
-def _render(df: pl.DataFrame, found: _Found, name: str, table: str) -> str:
-    guesses = {column: guess_kind(df[column]) for column in df.columns}
-    key = next((c for c in df.columns if guesses[c].kind == Kind.ID and named_like_id(c)), None)
-    if key is None:
-        key = next((c for c in df.columns if guesses[c].kind == Kind.ID), None)
-    if key is not None and df[key].null_count():
-        key = None
-    lines = [
-        "# yaml-language-server: $schema=../docs/dataset.schema.json",
-        f"# A first version, made from {df.height} rows and {df.width} columns.",
-        f"# Save it as datasets/{name}.yaml, look through it, then: aigc plan {name}",
-        f"name: {name}",
-        f"title: {scalar(table)}",
-        "# description: what the table is about; BI users see it",
-        "# domain: finance",
-        "tables:",
-        f"  {scalar(table)}:",
-        "    source:",
-        *(f"      {field}: {_value(value)}" for field, value in found.fields.items()),
-        *(f"      # {remark}" for remark in found.remarks),
-    ]
-    if key is not None:
-        lines.append(
-            f"    key: {scalar(key)}  # different in every row; made afresh, never learned"
-        )
-    else:
-        lines.append("    # key: the column that tells rows apart; made afresh, never learned")
-    lines.append(
-        f"    # target: {_target(df, guesses)}  # the column whose prediction tests utility"
-    )
-    lines.append("    columns:  # types as inferred; what you leave out is inferred at every run")
-    lines += [f"      {scalar(c)}: {_entry(df[c], guess)}" for c, guess in guesses.items()]
-    lines += [
-        "    # derive: {total: 'price * quantity'}      # recomputed, so it holds in every row",
-        "    # constraints: [{less_equal: [low, high]}]  # kept in every row",
-        "    # expect:                                  # Great Expectations, by their own names",
-        "    #   - {expect_column_values_to_not_be_null: {column: x}, severity: critical}",
-        "generator: {family: autoregressive, quality: standard}",
-        "privacy: {min_subjects: 5}  # values of fewer subjects are not learned",
-        "synthesis:",
-        f"  rows: {df.height}",
-        "gates:  # what misses one is not released",
-        "  shape_error: {max: 0.03}",
-        "  detection_auc: {max: 0.65}",
-        "  copied_rows: {max: holdout}",
-        "  null_rate_error: {max: 0.02}",
-        "  # utility_gap: {max: 0.05}  # needs a target",
-        '# schedule: "0 3 * * *"  # every night at three',
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _entry(column: pl.Series, guess: Guess) -> str:
-    format = f", format: {scalar(guess.format)}" if guess.format is not None else ""
-    nulls = column.null_count()
-    missing = f", missing in {nulls} rows" if 0 < nulls < len(column) else ""
-    return f"{{type: {guess.kind}{format}}}  # {guess.reason}{missing}"
-
-
-def _target(df: pl.DataFrame, guesses: dict[str, Guess]) -> str:
-    """A column that looks worth predicting: of few values, and named so if one is."""
-    kinds = (Kind.CATEGORY, Kind.BOOLEAN, Kind.INTEGER)
-    few = [
-        c
-        for c in df.columns
-        if guesses[c].kind in kinds and 2 <= df[c].drop_nulls().n_unique() <= 20
-    ]
-    named = [c for c in few if c.lower().rpartition("_")[2] in _TARGET_NAMES]
-    return scalar((named or few[-1:] or ["column"])[0])
-
-
-def _value(value: str | list[str]) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_quoted, value)) + "]"
-    return scalar(value)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
