@@ -129,8 +129,8 @@ class Autoregressive(Generator):
 
         Early stopping and softened targets leave small biases, which add up along the columns. The
         shift is found on the model's own rows, column by column, as a fixed point of
-        bias += log(marginal / mean predicted share). context, rows: of the training rows, which what
-        is known of a row comes from.
+        bias += log(marginal / mean predicted share). context, rows: of the training rows; what is
+        known of a row is taken from there.
         """
         net, rng = self.net, np.random.default_rng([seed, 2])
         uniform = torch.from_numpy(latin_hypercube(CALIBRATION, len(marginals), rng))

@@ -196,6 +196,7 @@ class _Widener:
             table=name,
             columns=schema,
             rows=len(df),
+            owner=None if owner is None else owner.parent,
             own=[c.name for c in own],
             inherited=inherited,
             context=above,
@@ -383,9 +384,9 @@ class _Widener:
         for column_name in self.usual[relation.name]:
             wide = plan.wide(usual_name(relation, column_name))
             schema = renamed(self.schemas[relation.child][column_name], wide)
-            values = self._most_frequent(relation.child, column_name, link.row)
+            most = self._most_frequent(relation.child, column_name, link.row)
             at = pl.DataFrame({"row": link.row})
-            found = at.join(values, on="row", how="left", maintain_order="left")["value"]
+            found = at.join(most, on="row", how="left", maintain_order="left")["value"]
             draft.drawn[wide] = found, schema
         if plan.depth:
             depths = find_depths(link)

@@ -23,6 +23,7 @@ from aigc_pipeline.relations.plan import (
     POSITION,
     PRESENT,
     ROWS,
+    Fitted,
     TablePlan,
 )
 from aigc_pipeline.relations.references import fill_orphans
@@ -30,7 +31,6 @@ from aigc_pipeline.schema import canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import TableSpec
 from aigc_pipeline.synthesis.sampler import BATCH
-from aigc_pipeline.tabular import TableModel
 
 ATTEMPTS = 10  # draws of a row that breaks a rule, before the history ends with the one before
 
@@ -76,7 +76,7 @@ class Children:
 def make_children(
     plan: TablePlan,
     spec: TableSpec,
-    model: TableModel,
+    model: Fitted,
     context: Mapping[str, pl.Series],
     counts: np.ndarray,
     entropy: list[int],
@@ -95,7 +95,7 @@ class _Maker:
         self,
         plan: TablePlan,
         spec: TableSpec,
-        model: TableModel,
+        model: Fitted,
         context: Mapping[str, pl.Series],
         counts: np.ndarray,
         entropy: list[int],
@@ -254,7 +254,7 @@ class _Maker:
         inherited = [
             whole[name].alias(c)
             for c in self.plan.inherited
-            for name in [f"{self.plan.context[0][0]}.{c}"]
+            for name in [f"{self.plan.owner}.{c}"]
             if name in whole.columns
         ]
         whole = whole.with_columns(inherited)

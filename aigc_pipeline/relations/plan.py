@@ -7,8 +7,12 @@ the parents it refers to, how many children it has). A plan says which column is
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from pydantic import BaseModel, ConfigDict
 
+from aigc_pipeline.features import TableCodec
+from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.relations.graph import Relation
 from aigc_pipeline.schema import ColumnSchema, TableSchema
 from aigc_pipeline.spec import Kind
@@ -74,6 +78,7 @@ class TablePlan(_Plan):
     columns: TableSchema
     rows: int
     keep: bool = False
+    owner: str | None = None
     own: list[str] = []
     inherited: list[str] = []
     context: list[tuple[str, str]] = []
@@ -86,6 +91,13 @@ class TablePlan(_Plan):
     strays: dict[str, dict[int, float]] = {}
     numbered: tuple[str, int] | None = None
     orphan_values: list[list[str | None]] = []
+
+
+class Fitted(Protocol):
+    """A table's model, as far as making rows goes: a `TableModel`."""
+
+    codec: TableCodec
+    generator: Generator
 
 
 def count_name(relation: Relation) -> str:

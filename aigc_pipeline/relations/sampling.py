@@ -14,12 +14,11 @@ from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.relations.graph import Graph, Relation
 from aigc_pipeline.relations.histories import make_children
 from aigc_pipeline.relations.links import gather
-from aigc_pipeline.relations.plan import TablePlan, count_name
+from aigc_pipeline.relations.plan import Fitted, TablePlan, count_name
 from aigc_pipeline.relations.references import refer
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import Where
 from aigc_pipeline.synthesis import Sampler
-from aigc_pipeline.tabular import TableModel
 
 
 @dataclass
@@ -43,7 +42,7 @@ class DatabaseSampler:
 
     graph: Graph
     plans: Mapping[str, TablePlan]
-    models: Mapping[str, TableModel]
+    models: Mapping[str, Fitted]
     kept: Mapping[str, pl.DataFrame]
 
     def sample(
