@@ -38,28 +38,45 @@ class Detection:
 
 
 def detect(
-    real: Coded, other: Coded, coder: Coder, *, seed: int, explain: bool = False
+    real: Coded,
+    other: Coded,
+    coder: Coder,
+    *,
+    seed: int,
+    explain: bool = False,
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Detection | None:
     """Train and test detectors of `other` among equally many `real` rows; None for too few rows.
 
     explain: also find the columns whose shuffling costs the detector most.
+    groups: of the real and the other rows, whose each one is. Rows of one subject are not
+        independent: they are in one fold, and the standard error counts subjects.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     rows = min(len(real), len(other), MAX_ROWS)
     if rows < MIN_ROWS or not coder.names:
         return None
     rng = np.random.default_rng(seed)
-    parts = [table.take(rng.permutation(len(table))[:rows]) for table in (real, other)]
+    chosen = [rng.permutation(len(table))[:rows] for table in (real, other)]
+    parts = [table.take(some) for table, some in zip((real, other), chosen, strict=True)]
     values, is_category = features(parts, coder)
     labels = np.repeat([0, 1], rows)
     found = np.zeros(2 * rows)
     telling: list[Telling] = []
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    if groups is None:
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(values, labels)
+        independent = (rows, rows)
+    else:
+        who = np.concatenate([g[some] * 2 + i for i, (g, some) in enumerate(zip(groups, chosen))])
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(
+            values, labels, who
+        )
+        independent = (len(np.unique(who[:rows])), len(np.unique(who[rows:])))
     with single_thread():
-        for fold, (fitted, tested) in enumerate(folds.split(values, labels)):
+        for fold, (fitted, tested) in enumerate(folds):
             model = HistGradientBoostingClassifier(
                 max_iter=TREES, categorical_features=is_category, random_state=seed, **SETTINGS
             )
@@ -75,7 +92,7 @@ def detect(
                     rng,
                 )
     auc = float(roc_auc_score(labels, found))
-    return Detection(auc, auc_error(auc, rows, rows), rows, telling)
+    return Detection(auc, auc_error(auc, *independent), rows, telling)
 
 
 def score(
