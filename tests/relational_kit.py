@@ -163,22 +163,21 @@ def flights() -> Related:
         data = archive.read(name)
     flown = pl.read_csv(io.BytesIO(data), null_values=["NA", ""], infer_schema_length=None)
     weather = pl.read_csv(folder / "weather.csv", null_values=["NA", ""], infer_schema_length=None)
-    hour = pl.col("time_hour").str.to_datetime(strict=False)
+    hour = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ")
     weather = weather.with_columns(hour).unique(["origin", "time_hour"], maintain_order=True)
     planes = pl.read_csv(folder / "planes.csv", null_values=["NA", ""], infer_schema_length=None)
     airlines = pl.read_csv(folder / "airlines.csv")
     airports = pl.read_csv(folder / "airports.csv", infer_schema_length=None)
     flown = flown.with_columns(hour, pl.col("flight").cast(pl.String)).with_row_index("flight_id")
     flown = flown.with_columns(pl.col("flight_id").cast(pl.Int64))
-    unused = [c for c in ("", "_duplicated_0", "rownames") if c in flown.columns]
     orphans = {"orphans": "reproduce", "optional": True}
     return Related(
         {
-            "weather": weather.drop("year", strict=False),
+            "weather": weather.drop("year"),
             "airlines": airlines,
             "planes": planes,
             "airports": airports,
-            "flights": flown.drop("year", *unused, strict=False),
+            "flights": flown.drop("year"),
         },
         weather={"key": ["origin", "time_hour"]},
         airlines={"key": "carrier", "keep": True},

@@ -44,7 +44,7 @@ def detect(
     *,
     seed: int,
     explain: bool = False,
-    groups: tuple[np.ndarray, np.ndarray] | None = None,
+    groups: tuple[np.ndarray, ...] | None = None,
 ) -> Detection | None:
     """Train and test detectors of `other` among equally many `real` rows; None for too few rows.
 
@@ -70,7 +70,8 @@ def detect(
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(values, labels)
         independent = (rows, rows)
     else:
-        who = np.concatenate([g[some] * 2 + i for i, (g, some) in enumerate(zip(groups, chosen))])
+        whose = [g[some] for g, some in zip(groups, chosen, strict=True)]
+        who = np.concatenate([2 * whose[0], 2 * whose[1] + 1])  # a number means two subjects
         folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(
             values, labels, who
         )
@@ -96,17 +97,27 @@ def detect(
 
 
 def score(
-    train: Coded, holdout: Coded, synthetic: Coded, coder: Coder, *, seed: int
+    train: Coded,
+    holdout: Coded,
+    synthetic: Coded,
+    coder: Coder,
+    *,
+    seed: int,
+    groups: tuple[np.ndarray, ...] | None = None,
 ) -> tuple[Score, list[Telling], dict[str, float]]:
-    """The detection score beside that of holdout rows, the telling columns, and row counts."""
-    ours = detect(train, synthetic, coder, seed=seed, explain=True)
+    """The detection score beside that of holdout rows, the telling columns, and row counts.
+
+    groups: of the three tables, whose each row is (see `detect`).
+    """
+    pairs = (None, None) if groups is None else ((groups[0], groups[2]), groups[:2])
+    ours = detect(train, synthetic, coder, seed=seed, explain=True, groups=pairs[0])
     if ours is None:
         reason = (
             f"a detector needs at least {MIN_ROWS} training and {MIN_ROWS} synthetic rows, and a"
             f" column to judge; there are {len(train)} and {len(synthetic)} rows"
         )
         return not_evaluated("half", reason, DESCRIPTION), [], {}
-    fresh = detect(train, holdout, coder, seed=seed)
+    fresh = detect(train, holdout, coder, seed=seed, groups=pairs[1])
     result = Score(
         value=ours.auc,
         error=ours.error,

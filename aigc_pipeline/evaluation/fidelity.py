@@ -93,9 +93,9 @@ class Fidelity:
 
 
 def bins(table: Coded, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every column as small integers, int64 [rows, columns] column-major, and their number of codes.
+    """Every column as small integers, int64 [rows, columns], and how many codes it has.
 
-    sizes: the codes of the category columns. A missing number falls in the last bin.
+    sizes: how many the category columns have. A missing number falls in the last bin.
     """
     numeric = table.numbers.shape[1]
     binned = np.empty((len(table), numeric + len(sizes)), dtype=np.int64, order="F")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 import polars as pl
 
 from aigc_pipeline.evaluation.relational.result import (
-    RELATIONS,
     JoinScore,
     OrderScore,
     ParentScore,
@@ -21,17 +20,18 @@ from aigc_pipeline.evaluation.relational.result import (
     RelationalSettings,
     RelationScore,
 )
+from aigc_pipeline.evaluation.relational.worlds import entities as entities_of
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import TableSpec
 
 __all__ = [
-    "RELATIONS",
     "JoinScore",
     "OrderScore",
     "ParentScore",
     "RelationScore",
     "RelationalEvaluation",
+    "entities_of",
     "evaluate_relations",
 ]
 

@@ -1,4 +1,4 @@
-"""Errors at equal size: how a figure of the synthetic rows is set beside that of fresh real ones."""
+"""Errors at equal size: how a figure of synthetic rows is set beside that of fresh real ones."""
 
 from __future__ import annotations
 
@@ -56,13 +56,15 @@ class Trial:
         value = self._mean(np.array(values))
         if np.isnan(value):
             return not_evaluated("low", reason, description)
-        error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
         fresh = np.array([_summary(group[list(indices)], summary) for group in self.groups])
         fresh_error = (
             np.sqrt((GROUPS - 1) / GROUPS * ((fresh - fresh.mean()) ** 2).sum())
             if len(fresh)
             else np.nan
         )
+        error = fresh_error  # of a single part, which is as large as the holdout
+        if len(values) > 1:
+            error = np.std(values, ddof=1) / np.sqrt(len(values))
         return Score(
             value=value,
             error=number(error),

@@ -22,7 +22,7 @@ from aigc_pipeline.evaluation.tables import Coder
 LEAST = 2  # rows below an entity for a copy to mean something
 
 COPIED = "Share of entities equal to a training entity with all its rows (worst)"
-MEMBERSHIP = "How well an attacker who holds an entity's rows tells if it was trained on (AUC, worst)"
+MEMBERSHIP = "How well an attacker who holds an entity's rows tells if it was trained on (AUC)"
 
 
 def score(worlds: Worlds, *, seed: int) -> tuple[dict[str, Score], dict[str, float]]:

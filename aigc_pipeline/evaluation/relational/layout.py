@@ -15,7 +15,7 @@ import polars as pl
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.relations import Graph, Relation
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
-from aigc_pipeline.spec import TableSpec
+from aigc_pipeline.spec import Kind, TableSpec
 
 NULL, ORPHAN = -1, -2  # in place of a parent's row
 
@@ -23,8 +23,8 @@ NULL, ORPHAN = -1, -2  # in place of a parent's row
 class Layout:
     """The graph with what judging adds to it.
 
-    pools: tables that are not split. schemas: of the columns that are compared: no key, no
-    reference, nothing generated afresh.
+    pools: tables that are not split. schemas: of the columns that are compared: no
+    reference, nothing generated afresh, and no key but that of a kept table.
     """
 
     def __init__(
@@ -77,6 +77,12 @@ class Layout:
 
 
 def _compared(schema: TableSchema, table: TableSpec) -> TableSchema:
+    if table.keep and len(table.keys) == 1:  # a public value: which currency it is matters
+        [key] = table.keys
+        public = {"kind": Kind.CATEGORY, "key": False, "pii": None}
+        columns = [c.model_copy(update=public) if c.name == key else c for c in schema.columns]
+        schema = schema.model_copy(update={"columns": columns})
+        return schema.model_copy(update={"columns": schema.judged})
     left_out = table.references | set(table.keys)
     return schema.model_copy(
         update={"columns": [c for c in schema.judged if c.name not in left_out]}

@@ -17,7 +17,8 @@ from aigc_pipeline.evaluation.relational.worlds import World, Worlds
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.evaluation.tables import Coder
 
-MAX_ROWS = 6_000  # of each kind: profiles have many columns
+MAX_ROWS = 5_000  # of each kind: profiles have many columns
+MOST = 50  # values of a category that are told apart
 TELLING = 8  # columns that are kept by name
 
 DETECTION = "How well boosted trees tell parents with their children from real ones (AUC, worst)"
@@ -44,7 +45,8 @@ def _parent(table: str, worlds: Worlds, min_subjects: int, seed: int) -> ParentS
     sides = [_profiles(world, table, rng) for world in (worlds.train, worlds.synthetic)]
     (train, entities), (ours, our_entities) = sides
     schema = profile_schema(table, worlds.layout)
-    coder = Coder(train, schema, min_subjects=min_subjects, subjects=pl.Series(entities))
+    subjects = pl.Series(entities)
+    coder = Coder(train, schema, min_subjects=min_subjects, subjects=subjects, most=MOST)
     known = coder.encode(train)
     coded = coder.encode(ours)
     both = (entities, our_entities)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from aigc_pipeline.evaluation.fidelity import ks_distance
+from aigc_pipeline.evaluation.fidelity import ks_distance, number
 from aigc_pipeline.evaluation.relational.compared import Trial, compare
 from aigc_pipeline.evaluation.relational.layout import NULL, ORPHAN, Layout
 from aigc_pipeline.evaluation.relational.result import CountMeasure, RelationScore
@@ -71,6 +71,11 @@ class Counts:
         orphans = float((linked == ORPHAN).sum() / given) if given else np.nan
         return cls(np.sort(children), orphans, null / len(linked) if len(linked) else np.nan)
 
+    @property
+    def mean(self) -> float:
+        """Children of a parent; NaN without parents."""
+        return float(self.children.mean()) if len(self.children) else np.nan
+
 
 class RelationJudge:
     """Cardinality, orphan rate and null rate of a relation against the training rows: float64 [3].
@@ -126,8 +131,10 @@ def is_owner(relation: Relation, layout: Layout) -> bool:
 
 
 def _apart(ours: float, real: float) -> float:
-    """Difference of two rates; a rate of no rows at all counts as 0."""
-    return abs(np.nan_to_num(ours) - np.nan_to_num(real))
+    """Difference of two rates. NaN where neither is known; one alone has nothing to match it: 1."""
+    if np.isnan(ours) or np.isnan(real):
+        return np.nan if np.isnan(ours) and np.isnan(real) else 1.0
+    return abs(ours - real)
 
 
 def _relation(judge: RelationJudge, trial: Trial, worlds: Worlds) -> RelationScore:
@@ -135,6 +142,7 @@ def _relation(judge: RelationJudge, trial: Trial, worlds: Worlds) -> RelationSco
     ours, real = Counts.of(worlds.synthetic, relation), judge.all_train
     linked = worlds.synthetic.base.links[relation]
     given = (linked != NULL).sum()
+    cardinality = trial.compared(0)
     declared = relation.orphans == "reproduce"
     return RelationScore(
         relation=relation.name,
@@ -143,15 +151,12 @@ def _relation(judge: RelationJudge, trial: Trial, worlds: Worlds) -> RelationSco
         role="owner" if judge.owner else "reference",
         integrity=None if declared or not given else float((linked >= 0).sum() / given),
         measure=judge.measure,
-        cardinality=trial.compared(0),
-        children=(_mean(real.children), _mean(ours.children)),
-        orphan_rates=(float(np.nan_to_num(real.orphans)), float(np.nan_to_num(ours.orphans))),
-        null_rates=(float(np.nan_to_num(real.nulls)), float(np.nan_to_num(ours.nulls))),
+        # More entities give a product more buyers: all of them against fewer says nothing.
+        cardinality=cardinality if judge.owner else cardinality.model_copy(update={"full": None}),
+        children=(number(real.mean), number(ours.mean)),
+        orphan_rates=(number(real.orphans), number(ours.orphans)),
+        null_rates=(number(real.nulls), number(ours.nulls)),
     )
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else 0.0
 
 
 def _integrity(relations: list[RelationScore], worlds: Worlds) -> Score:

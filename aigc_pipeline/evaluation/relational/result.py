@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aigc_pipeline.evaluation.result import Model, PairScore, Score, Telling
+from pydantic import Field
 
-RELATIONS = "(relations)"  # what stands for the table's name where all tables are judged together
+from aigc_pipeline.evaluation.result import Model, PairScore, Score, Telling
 
 CountMeasure = Literal["total variation", "Kolmogorov-Smirnov"]
 
@@ -33,9 +33,9 @@ class RelationScore(Model):
     integrity: float | None  # None where orphans are declared, or no row refers to anything
     measure: CountMeasure
     cardinality: Compared
-    children: tuple[float, float]  # a parent's mean number, real and synthetic
-    orphan_rates: tuple[float, float]
-    null_rates: tuple[float, float]
+    children: tuple[float | None, float | None]  # a parent's mean number, real and synthetic
+    orphan_rates: tuple[float | None, float | None]
+    null_rates: tuple[float | None, float | None]
 
 
 class JoinScore(Model):
@@ -63,7 +63,7 @@ class ParentScore(Model):
 
     table: str
     auc: Score
-    telling: list[Telling] = []
+    telling: list[Telling] = Field([])
 
 
 class RelationalSettings(Model):
@@ -83,9 +83,9 @@ class RelationalEvaluation(Model):
 
     scores: dict[str, Score]
     relations: list[RelationScore]
-    joins: list[JoinScore] = []
-    pairs: list[PairScore] = []  # furthest beyond fresh real rows; columns as `table.column`
-    orders: list[OrderScore] = []
-    parents: list[ParentScore] = []
-    facts: dict[str, float] = {}
+    joins: list[JoinScore] = Field([])
+    pairs: list[PairScore] = Field([], description="Furthest beyond fresh real rows")
+    orders: list[OrderScore] = Field([])
+    parents: list[ParentScore] = Field([])
+    facts: dict[str, float] = Field({}, description="Numbers of entities behind scores")
     settings: RelationalSettings

@@ -44,7 +44,6 @@ class Base:
         self.tables = {name: tables[name] for name in layout.order}
         self.layout = layout
         self.rows = {name: df.height for name, df in self.tables.items()}
-        self.plain = {name: plain_values(df, layout.schemas[name]) for name, df in tables.items()}
         self.links: dict[Relation, np.ndarray] = {
             r: link(self.tables[r.child], r, self.tables[r.parent]) for r in layout.graph.relations
         }
@@ -65,6 +64,13 @@ class Base:
             entity[alone] = self.entities[root] + np.arange(alone.sum())
             self.entities[root] += int(alone.sum())
             self.entity[name] = entity
+
+    @cached_property
+    def plain(self) -> dict[str, pl.DataFrame]:
+        """The compared columns as plain values."""
+        return {
+            name: plain_values(df, self.layout.schemas[name]) for name, df in self.tables.items()
+        }
 
     def encode(self, coders: Mapping[str, Coder]) -> None:
         """Code all tables; `protected` and the metrics work on these."""
@@ -99,7 +105,7 @@ class Base:
 
 @dataclass(frozen=True)
 class World:
-    """Some entities of a base. rows: by table, the rows that are theirs, rising; pools are whole."""
+    """Some entities of a base. rows: by table, theirs in rising order; those of pools are all."""
 
     base: Base
     rows: dict[str, np.ndarray]
@@ -217,6 +223,20 @@ def make_worlds(
     made.encode(coders)
     ours = World(made, {name: np.arange(n) for name, n in made.rows.items()})
     return _samples(layout, coders, trained, held, ours, seed)
+
+
+def entities(
+    tables: Mapping[str, pl.DataFrame],
+    schemas: Mapping[str, TableSchema],
+    graph: Graph,
+    specs: Mapping[str, TableSpec],
+) -> dict[str, pl.Series]:
+    """Whose each row is: by table that an entity owns, the entity's number for every row."""
+    kept = {name for name, spec in specs.items() if spec.keep}
+    layout = Layout(graph, specs, schemas, kept)
+    base = Base(tables, layout)
+    owned = [name for name in layout.order if layout.owner_of(name) is not None]
+    return {name: pl.Series(base.entity[name]) for name in owned}
 
 
 def _samples(
