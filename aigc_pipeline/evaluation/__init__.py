@@ -74,8 +74,8 @@ def evaluate(
         target: column that the utility scores predict.
         min_subjects: values and extremes of fewer subjects are protected: left out of what is
             asked of the synthetic rows, and never shown.
-        subject: column that names the subject; each row is its own by default. One that is not in
-            the schema says in all three tables whose a row is, and detectors keep rows of a subject
+        subject: column that names the subject; each row is its own by default. Where
+            it is in all three tables beside the schema's columns, detectors keep rows of a subject
             together.
         model: what the synthetic rows were made with (a `TableModel`); without it, what it has
             learned and how far it gives its training rows away are not evaluated.
@@ -119,11 +119,10 @@ def evaluate(
     tell("comparing columns and pairs of columns")
     scores, columns, pairs = fidelity.compare(*coded, coder, schema)
     tell("training detectors")
+    three = (train, holdout, synthetic)
     groups = None
-    if subject is not None and subject not in schema.names:
-        groups = tuple(
-            table[subject].rank("dense").to_numpy() for table in (train, holdout, synthetic)
-        )
+    if subject not in (None, *schema.names) and all(subject in table.columns for table in three):
+        groups = tuple(table[subject].rank("dense").to_numpy() for table in three)  # type: ignore
     scores["detection_auc"], telling, facts = detection.score(
         *coded, coder, seed=seed, groups=groups
     )

@@ -57,12 +57,13 @@ def evaluate(
             continue
         schema, parts = tables.schemas[name], tables.of(name)
         subject = spec.privacy.subject if spec.privacy.subject in schema.names else None
+        subject = ENTITY if ENTITY in parts[0].columns else subject
         evaluations[name] = evaluate_table(
             *parts,
             schema,
             target=table.target,
             min_subjects=spec.privacy.min_subjects,
-            subject=subject or (ENTITY if ENTITY in parts[0].columns else None),
+            subject=subject,
             model=models.get(name),
             seed=(seed + zlib.crc32(name.encode())) % 2**32,
             progress=_told(tell, name),
