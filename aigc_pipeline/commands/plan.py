@@ -11,6 +11,8 @@ from aigc_pipeline.errors import AigcError, InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import polars as pl
+
     from aigc_pipeline.lake import Lake
     from aigc_pipeline.schema import TableSchema
     from aigc_pipeline.spec import DatasetSpec, TableSpec
@@ -40,16 +42,24 @@ def plan(
 
     project, lake = Project.from_env(), Lake.from_env()
     spec = find_dataset(dataset, project.datasets)
-    tables = [_plan_table(lake, spec, name, project.root) for name in spec.tables]
+    frames: dict[str, pl.DataFrame] = {}
+    tables = [_plan_table(lake, spec, name, project.root, frames) for name in spec.tables]
     stages = _plan_stages(lake, spec, tables)
+    marts = _plan_marts(spec)
     if as_json:
-        show.print_json({"dataset": spec.name, "tables": tables, "stages": stages})
+        told = {"dataset": spec.name, "tables": tables, "marts": marts, "stages": stages}
+        show.print_json(told)
     else:
-        _show(spec, tables, stages)
+        _show(spec, tables, marts, stages)
     unreadable = [t for t in tables if t["error"]]
     if unreadable:
         lines = [f"{t['table']}: {t['error']}" for t in unreadable]
         raise InputError("\n".join([f"{spec.name}: a run would stop at its source", *lines]))
+    from aigc_pipeline.dataset_file import pointing_into
+    from aigc_pipeline.marts import check_marts
+
+    with pointing_into(spec):
+        check_marts(spec, frames)
 
 
 def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
@@ -66,9 +76,24 @@ def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
     return sorted(changes)
 
 
-def _plan_table(lake: Lake, spec: DatasetSpec, name: str, base_dir: Path) -> dict[str, Any]:
-    """One table's source: readable or not, its size, and what changed in it."""
-    from aigc_pipeline.sources import infer_schema, read_table
+def _plan_marts(spec: DatasetSpec) -> list[dict[str, Any]]:
+    """The marts a release would have, each with what it reads."""
+    from aigc_pipeline.marts import read_marts
+
+    return [
+        {"mart": mart.name, "title": mart.title, "kind": mart.kind, "reads": list(mart.needs)}
+        for mart in read_marts(spec)
+    ]
+
+
+def _plan_table(
+    lake: Lake, spec: DatasetSpec, name: str, base_dir: Path, frames: dict[str, pl.DataFrame]
+) -> dict[str, Any]:
+    """One table's source: readable or not, its size, and what changed in it.
+
+    frames: gets the table, without rows, as the marts will find it.
+    """
+    from aigc_pipeline.sources import apply_derive, infer_schema, read_table
 
     table = spec.tables[name]
     told: dict[str, Any] = {
@@ -82,6 +107,7 @@ def _plan_table(lake: Lake, spec: DatasetSpec, name: str, base_dir: Path) -> dic
     try:
         df = read_table(table.source, base_dir, name=name)
         schema = infer_schema(df, name, table)
+        frames[name] = apply_derive(df, table).head(0)
     except AigcError as error:
         return {**told, "error": str(error)}
     last = _last_schema(lake, spec, name)
@@ -137,7 +163,7 @@ def _plan_stages(
         "synthetic": f"sample {rows} from seed {spec.synthesis.seed}"
         + (f"; scenarios: {scenarios}" if scenarios else ""),
         "evaluation": f"score it; gates: {gates or 'none'}",
-        "release": f"publish to {lake.warehouse} if every gate passes",
+        "release": f"publish to {lake.warehouse}{_with_marts(spec)} if every gate passes",
     }
     current = {stage: lake.find_current(spec.name, stage) for stage in STAGES}
     return [
@@ -156,7 +182,17 @@ def _limits(gate: Any) -> str:
     return " and ".join(words)
 
 
-def _show(spec: DatasetSpec, tables: list[dict[str, Any]], stages: list[dict[str, Any]]) -> None:
+def _with_marts(spec: DatasetSpec) -> str:
+    count = len(spec.marts)
+    return f" with {count} mart{'' if count == 1 else 's'}" if count else ""
+
+
+def _show(
+    spec: DatasetSpec,
+    tables: list[dict[str, Any]],
+    marts: list[dict[str, Any]],
+    stages: list[dict[str, Any]],
+) -> None:
     from aigc_pipeline.commands import show
 
     show.table(
@@ -164,6 +200,11 @@ def _show(spec: DatasetSpec, tables: list[dict[str, Any]], stages: list[dict[str
         [[t["table"], t["source"], t["rows"], t["columns"], _news(t)] for t in tables],
         title=spec.title or spec.name,
     )
+    if marts:
+        show.table(
+            ["mart", "title", "kind", "reads"],
+            [[m["mart"], m["title"], m["kind"], ", ".join(m["reads"])] for m in marts],
+        )
     show.table(
         ["stage", "what a run would do", "in force"],
         [[s["stage"], s["does"], s["current"]] for s in stages],

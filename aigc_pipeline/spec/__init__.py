@@ -26,6 +26,7 @@ from aigc_pipeline.spec.learning import (
     GeneratorSpec,
     PrivacySpec,
 )
+from aigc_pipeline.spec.mart import MartSpec
 from aigc_pipeline.spec.synthesis import (
     Balance,
     Between,
@@ -62,6 +63,7 @@ __all__ = [
     "Gate",
     "GeneratorSpec",
     "Kind",
+    "MartSpec",
     "Model",
     "Name",
     "ParentSpec",

@@ -13,6 +13,7 @@ from aigc_pipeline.errors import ArtefactError, FieldError, InputError, did_you_
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.conditions import check_where
 from aigc_pipeline.lake import Lake, Version
+from aigc_pipeline.marts import check_marts
 from aigc_pipeline.parquet import read_parquet, write_parquet
 from aigc_pipeline.privacy.budget import Budget, check_dp
 from aigc_pipeline.schema import TableSchema
@@ -109,6 +110,8 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
             table=name,
             earlier=_earlier_rows(lake, spec.name, name),
         )
+    with pointing_into(spec):
+        check_marts(spec, frames)
     checks = [
         _contract(reports, Severity.CRITICAL),
         _contract(reports, Severity.WARNING),
