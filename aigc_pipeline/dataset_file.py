@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from aigc_pipeline.errors import FieldError, FieldPath, InputError, did_you_mean, dotted
-from aigc_pipeline.spec import DatasetSpec, check_name
+from aigc_pipeline.spec import DatasetSpec, MartSpec, check_name
 from aigc_pipeline.yaml_text import Document, read_yaml
 
 
@@ -46,14 +46,14 @@ def mart_folder(path: Path, name: str) -> Path:
 
 def _with_marts(spec: DatasetSpec, path: Path) -> DatasetSpec:
     """The spec with the text of its marts' files, so that its hash covers them; all are checked."""
-    from aigc_pipeline.marts import read_marts
     from aigc_pipeline.mart_file import read_mart
+    from aigc_pipeline.marts import read_marts
 
-    files = {
+    files: dict[str, tuple[Path, MartSpec | None]] = {
         name: (path.parent / mart.file, mart) for name, mart in spec.marts.items() if mart.file
     }
     for file in sorted(mart_folder(path, spec.name).glob("*.sql")):
-        if file.stem in spec.marts and files.get(file.stem, (None,))[0] != file:
+        if file.stem in spec.marts and files.get(file.stem, (None, None))[0] != file:
             raise InputError(f"{file}: {path} has a mart {file.stem!r} too; rename one")
         files.setdefault(file.stem, (file, None))
     marts = dict(spec.marts) | {name: read_mart(*given) for name, given in files.items()}

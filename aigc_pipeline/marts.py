@@ -103,8 +103,8 @@ def check_marts(spec: DatasetSpec, frames: Mapping[str, pl.DataFrame]) -> list[M
 def create_tables(
     connection: duckdb.DuckDBPyConnection, schema: str, frames: Mapping[str, pl.DataFrame]
 ) -> None:
-    """Put frames as tables of a new schema."""
-    run(connection, f"CREATE SCHEMA {identifier(schema)}")
+    """Put frames as tables of a schema."""
+    run(connection, f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
     for name, df in frames.items():
         connection.register("given", df.to_arrow())
         run(connection, f"CREATE TABLE {identifier(schema, name)} AS SELECT * FROM given")
