@@ -93,9 +93,9 @@ def test_a_number_in_the_key_counts_the_rows_of_its_owner(made) -> None:
 def test_time_goes_on_under_an_owner_as_it_does_in_the_data(learned, made) -> None:
     def gaps(frames: dict[str, pl.DataFrame]) -> np.ndarray:
         rows = frames["shifts"].sort("employee_id", "start")
-        return rows.select(
-            pl.col("start").diff().over("employee_id").dt.total_days().drop_nulls()
-        )["start"].to_numpy()
+        return rows.select(pl.col("start").diff().over("employee_id").dt.total_days().drop_nulls())[
+            "start"
+        ].to_numpy()
 
     assert set(gaps(made)) <= {1, 2, 7}
     real, synthetic = (np.mean(gaps(frames) == 1) for frames in (learned.frames, made))

@@ -34,13 +34,13 @@ from aigc_pipeline.relations.plan import (
     renamed,
     usual_name,
 )
+from aigc_pipeline.relations.strays import group_sizes, known_orphans, orphan_sizes, states_of
+from aigc_pipeline.relations.usual import usual_columns, usual_of
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.spec import Constraint, Kind, Source, TableSpec
 
 MAX_STEPS = 100  # rows under one owner, up to which rows without an order are made one by one
 MAX_WORDS = 1000  # values of a category that other tables' rows are told
-USUAL = 0.2  # by how much a parent's children agree more on a value than all rows do
-USUAL_WORDS = 50  # values of a column, for parents to have a usual one
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,12 @@ class _Widener:
             self.parents[relation.name] = parent
             both = {relation.child: frames[relation.child], relation.parent: parent}
             self.links[relation.name] = find_link(both, relation)
-        self.usual = {r.name: self._usual_columns(r) for r in graph.relations}
+        self.usual = {
+            r.name: usual_columns(frames[r.child], schemas[r.child], self.links[r.name].row)
+            if self._is_matched(r)
+            else []
+            for r in graph.relations
+        }
         self.entities = find_entities(frames, graph)
         self.context: dict[str, list[tuple[str, str]]] = {}
 
@@ -174,8 +179,9 @@ class _Widener:
             order = self._order(name, groups)
             self._add_owner(owner, link, draft)
             history, means = self._add_history(name, own, groups, order, draft)
-            strays = _strays(groups, link, len(self.frames[owner.parent]))
-            orphan_values = self._orphan_values(df, owner, link)
+            strays = group_sizes(groups, link, len(self.frames[owner.parent]))
+            if self.graph.tables[owner.parent].keep:
+                orphan_values = known_orphans(df, owner, link)
         references = [
             self._add_reference(r, draft)
             for r in self.graph.references_of(name)
@@ -372,7 +378,7 @@ class _Widener:
             usual=[usual_name(relation, c) for c in self.usual[relation.name]],
             states=bool((link.row < 0).any()),
             depth=relation.is_self and find_depths(link) is not None,
-            orphans=self._orphan_sizes(relation, link),
+            orphans=orphan_sizes(self.frames[relation.child], relation, link, self.min_subjects),
         )
         if plan.states:
             schema = hidden(plan.state, Kind.CATEGORY, "String")
@@ -384,67 +390,13 @@ class _Widener:
         for column_name in self.usual[relation.name]:
             wide = plan.wide(usual_name(relation, column_name))
             schema = renamed(self.schemas[relation.child][column_name], wide)
-            most = self._most_frequent(relation.child, column_name, link.row)
-            at = pl.DataFrame({"row": link.row})
-            found = at.join(most, on="row", how="left", maintain_order="left")["value"]
-            draft.drawn[wide] = found, schema
+            values = self.frames[relation.child][column_name]
+            draft.drawn[wide] = usual_of(values, link.row, link.row), schema
         if plan.depth:
             depths = find_depths(link)
             schema = hidden(names.DEPTH, Kind.INTEGER, "Int64")
             draft.drawn[names.DEPTH] = pl.Series(names.DEPTH, depths), schema
         return plan
-
-    def _orphan_sizes(self, relation: Relation, link: Link) -> dict[int, float]:
-        """How many rows share a parent that is not there, and the share of such parents.
-
-        Sizes are means of a few groups, so that none shows that of one.
-        """
-        if not link.orphan.any():
-            return {}
-        columns = list(relation.columns)
-        groups = self.frames[relation.child].filter(pl.Series(link.orphan)).group_by(columns).len()
-        sizes = np.sort(groups["len"].to_numpy())
-        parts = np.array_split(sizes, max(min(len(sizes) // max(self.min_subjects, 1), 20), 1))
-        found: dict[int, float] = {}
-        for part in parts:
-            size = max(round(float(part.mean())), 1)
-            found[size] = found.get(size, 0.0) + len(part) / len(sizes)
-        return found
-
-    def _usual_columns(self, relation: Relation) -> list[str]:
-        """Columns of the child on which a parent's rows agree much more than all rows do.
-
-        The planes of an airline fly for it.
-        """
-        if relation.is_self or self.graph.owner_of(relation.child) == relation:
-            return []
-        if self.graph.tables[relation.parent].keep:
-            return []
-        found = []
-        for column in self.schemas[relation.child].columns:
-            if column.is_generated or column.is_numeric or column.derived is not None:
-                continue
-            given = self.frames[relation.child][column.name].drop_nulls()
-            if not 1 < given.n_unique() <= USUAL_WORDS:
-                continue
-            row = self.links[relation.name].row
-            often = self._most_frequent(relation.child, column.name, row).filter(pl.col("all") >= 5)
-            if not len(often):
-                continue
-            agree = often.select((pl.col("n") / pl.col("all")).mean()).item()
-            overall = given.value_counts()["count"].to_numpy().max() / len(given)
-            if agree - overall >= USUAL:
-                found.append(column.name)
-        return found
-
-    def _most_frequent(self, child: str, column: str, row: np.ndarray) -> pl.DataFrame:
-        """By parent's row, the value most of its children have, `n` of `all`."""
-        table = pl.DataFrame([pl.Series("row", row), self.frames[child][column].alias("value")])
-        table = table.filter((pl.col("row") >= 0) & pl.col("value").is_not_null())
-        counts = table.group_by("row", "value").len("n").sort("row", "n", "value")
-        return counts.group_by("row", maintain_order=True).agg(
-            pl.col("n").sum().alias("all"), pl.last("n"), pl.last("value")
-        )
 
     def _add_counts(self, name: str, draft: _Draft, *, owned_only: bool) -> list[str]:
         """How many children each row has, and the usual values of these, as drawn columns."""
@@ -462,11 +414,15 @@ class _Widener:
             for child_column in self.usual[relation.name]:
                 wide = usual_name(relation, child_column)
                 schema = renamed(self.schemas[relation.child][child_column], wide)
-                most = self._most_frequent(relation.child, child_column, row)
-                at = pl.DataFrame({"row": np.arange(len(self.frames[name]))})
-                values = at.join(most, on="row", how="left", maintain_order="left")["value"]
-                draft.drawn[wide] = values, schema
+                values = self.frames[relation.child][child_column]
+                every = np.arange(len(self.frames[name]))
+                draft.drawn[wide] = usual_of(values, row, every), schema
         return counted
+
+    def _is_matched(self, relation: Relation) -> bool:
+        """Whether a parent's row is found by what is shared with it."""
+        owned = self.graph.owner_of(relation.child) == relation
+        return not (owned or relation.is_self or self.graph.tables[relation.parent].keep)
 
     def _is_inherited(self, relation: Relation) -> bool:
         owner = self.graph.owner_of(relation.child)
@@ -475,46 +431,7 @@ class _Widener:
         inherited = self._inherited(relation.child, owner, self.links[owner.name])
         return set(relation.columns) <= set(inherited)
 
-    def _orphan_values(
-        self, df: pl.DataFrame, owner: Relation, link: Link
-    ) -> list[list[str | None]]:
-        """Of a kept owner, the keys that are referred to and not there, as text.
-
-        They cannot be made up as keys of other tables are: what they say (an hour, a place) is
-        read. Each is shared by several rows.
-        """
-        if not self.graph.tables[owner.parent].keep or not link.orphan.any():
-            return []
-        values = df.filter(pl.Series(link.orphan)).select(pl.col(list(owner.columns)))
-        common = values.group_by(owner.columns).len().filter(pl.col("len") >= 2)
-        return [
-            list(row)
-            for row in common.sort(owner.columns)
-            .select(pl.col(list(owner.columns)).cast(pl.String))
-            .rows()
-        ]
-
 
 def renamed_if(schema: ColumnSchema, name: str) -> ColumnSchema:
     """A column's schema under its wide name; nullable, since a model must cope with nulls."""
     return schema if schema.name == name else schema.model_copy(update={"name": name})
-
-
-def states_of(link: Link) -> pl.Series:
-    """Whether each row has a parent, refers to none, or to one that is not there."""
-    states = np.where(
-        link.row >= 0, names.PRESENT, np.where(link.missing, names.NONE, names.ORPHAN)
-    )
-    return pl.Series(states, dtype=pl.String)
-
-
-def _strays(groups: np.ndarray, link: Link, owners: int) -> dict[str, dict[int, float]]:
-    """By state, sizes of groups without an owner that is there, and how many of each an owner."""
-    found = {}
-    for state, mask in ((names.NONE, link.missing), (names.ORPHAN, link.orphan)):
-        if mask.any():
-            sizes = np.unique(groups[mask], return_counts=True)[1]
-            size, count = np.unique(sizes, return_counts=True)
-            shares = zip(size, count / max(owners, 1), strict=True)
-            found[state] = {int(s): float(c) for s, c in shares}
-    return found

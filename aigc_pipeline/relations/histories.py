@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from aigc_pipeline.features.category import polars_dtype
 from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.features.table import holds
 from aigc_pipeline.generators.parallel import cores, make_pool
@@ -26,7 +27,7 @@ from aigc_pipeline.relations.plan import (
     Fitted,
     TablePlan,
 )
-from aigc_pipeline.relations.references import fill_orphans
+from aigc_pipeline.relations.strays import draw_sizes, fill_orphans, from_text
 from aigc_pipeline.schema import canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import TableSpec
@@ -104,7 +105,7 @@ class _Maker:
         state = [np.full(owners, PRESENT, dtype=object)]
         rows = [counts.astype(np.int64)]
         for what, sizes in plan.strays.items():
-            drawn = _strays(sizes, owners, rng)
+            drawn = draw_sizes(sizes, owners, rng)
             rows.append(drawn)
             state.append(np.full(len(drawn), what, dtype=object))
         self.rows, self.state = np.concatenate(rows), np.concatenate(state)
@@ -151,7 +152,7 @@ class _Maker:
         tokens = np.zeros((0, len(self.codec.codecs)), dtype=np.int32)
         known = pl.DataFrame(
             schema={
-                c.name: getattr(pl, c.dtype.split("(")[0])()
+                c.name: polars_dtype(c.dtype)
                 for c in self.codec.schema.columns
                 if c.name in self.codec.known
             }
@@ -179,7 +180,7 @@ class _Maker:
         """A row for each of some groups; and the groups that got one."""
         known = self.context[groups]
         if history is not None:
-            dtypes = {c.name: _dtype(c.dtype) for c in self.plan.columns.columns}
+            dtypes = {c.name: polars_dtype(c.dtype) for c in self.plan.columns.columns}
             dtypes |= {GAP: pl.Float64()}
             before = history.of(groups, dtypes)
             place = {POSITION: np.full(len(groups), step), ROWS: self.rows[groups]}
@@ -264,25 +265,3 @@ class _Maker:
         if not checks:
             return np.ones(len(rows), dtype=bool)
         return whole.select(pl.all_horizontal(checks)).to_series().to_numpy()
-
-
-def _strays(sizes: Mapping[int, float], owners: int, rng: np.random.Generator) -> np.ndarray:
-    """Sizes of the groups of rows without an owner, int64 [groups]."""
-    drawn = []
-    for size, rate in sizes.items():
-        expected = rate * owners
-        count = int(expected) + int(rng.random() < expected % 1)
-        drawn.append(np.full(count, int(size)))
-    return np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.int64)
-
-
-def from_text(values: pl.Series, dtype: pl.DataType) -> pl.Expr:
-    """Text as Polars casts it to, back in its dtype."""
-    expr = pl.lit(values)
-    if isinstance(dtype, pl.Datetime):
-        return expr.str.to_datetime(time_unit="us").cast(dtype)
-    return expr.str.to_date() if dtype == pl.Date else expr.cast(dtype)
-
-
-def _dtype(name: str) -> pl.DataType:
-    return pl.Datetime("us") if name.startswith("Datetime") else getattr(pl, name)()

@@ -8,11 +8,11 @@ import polars as pl
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.category import CategoryCodec
 from aigc_pipeline.features.codec import Part
-from aigc_pipeline.features.generated import GeneratedColumn
 from aigc_pipeline.relations.graph import Relation
 from aigc_pipeline.relations.links import gather
-from aigc_pipeline.relations.matching import match, scale_places
+from aigc_pipeline.relations.matching import match
 from aigc_pipeline.relations.plan import DEPTH, ORPHAN, PRESENT, ReferencePlan, count_name
+from aigc_pipeline.relations.strays import fill_orphans, group_orphans
 
 
 def refer(
@@ -47,31 +47,6 @@ def refer(
         fill_orphans(each, orphan, group_orphans(len(orphan), plan.orphans, rng), parents[key])
         for each, key in zip(series, relation.key, strict=True)
     ]
-
-
-def group_orphans(rows: int, sizes: dict[int, float], rng: np.random.Generator) -> np.ndarray:
-    """Which missing parent each orphan has, int64 [rows]; sizes: of their groups, with shares."""
-    if not sizes:
-        return np.arange(rows)
-    size = np.array(list(sizes))
-    share = np.array(list(sizes.values()))
-    count = max(round(rows / float((size * share).sum() / share.sum())), 1)
-    drawn = rng.choice(size, count, p=share / share.sum())
-    return rng.permutation(np.repeat(np.arange(count), scale_places(drawn, rows, rng)))
-
-
-def fill_orphans(
-    values: pl.Series, at: np.ndarray, group: np.ndarray, keys: pl.Series
-) -> pl.Series:
-    """References to parents that are not there: keys like the others, which none of them has."""
-    column = GeneratedColumn(values.name, str(values.dtype), None, 0.0, _above(keys))
-    fresh = column.make(len(keys), int(group.max()) + 1, np.random.default_rng(0))
-    return values.scatter(at, fresh[group])
-
-
-def _above(keys: pl.Series) -> int:
-    """Where numbers start that are beyond all keys; 0 for text."""
-    return 10 ** len(str(int(keys.max() or 0))) if keys.dtype.is_integer() else 0  # type: ignore[arg-type]
 
 
 def _features(
