@@ -74,7 +74,7 @@ def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
 def _plan_table(
     lake: Lake, spec: DatasetSpec, name: str, base_dir: Path, frames: dict[str, pl.DataFrame]
 ) -> dict[str, Any]:
-    """One table's source: readable or not, its size, what changed in it. Fit rows go to `frames`."""
+    """One table's source: readable or not, its size, what changed; its rows go to `frames`."""
     from aigc_pipeline.sources import infer_schema, read_table
     from aigc_pipeline.sources.clean import MIN_ROWS
 
