@@ -167,11 +167,12 @@ def encode_table(
     privacy: PrivacySpec,
     *,
     lead: list[str] | None = None,
+    known: Sequence[str] = (),
 ) -> tuple[TableCodec, np.ndarray, Budget | None]:
     """Codecs of a table's training rows, and these rows' tokens, int32 [rows, columns].
 
-    lead: columns that come first (see `TableCodec.fit`). With differential privacy also what the
-    codecs cost, and only one row of each subject is encoded.
+    lead, known: columns that come first, or are given (see `TableCodec.fit`). With differential
+    privacy also what the codecs cost, and only one row of each subject is encoded.
     """
     if privacy.dp is not None:
         df = one_row_each(df, privacy.subject)
@@ -184,6 +185,7 @@ def encode_table(
         min_subjects=privacy.min_subjects,
         subject=privacy.subject,
         lead=lead or (),
+        known=known,
     )
     return codec, codec.encode(df), None
 
@@ -195,6 +197,7 @@ def train_model(
     privacy: PrivacySpec,
     *,
     budget: Budget | None = None,
+    groups: np.ndarray | None = None,
     seed: int = 0,
     compute: Compute | None = None,
     checkpoint: Path | None = None,
@@ -202,6 +205,7 @@ def train_model(
 ) -> TableModel:
     """Train a generator on int32 tokens [rows, columns] of fitted codecs.
 
+    groups: rows to be held out together in training, int64 [rows] (see `Autoregressive.fit`).
     budget: what `encode_table` returned with the codecs; training spends the rest of it.
     checkpoint: a file from which an interrupted training goes on (see `Generator.fit`). With
     differential privacy it starts afresh instead, and the whole budget pays for the new one alone:
@@ -236,6 +240,8 @@ def train_model(
             choice = choose(codec, tokens, **settings)
             family = next(each.family for each in choice if each.chosen)
             settings["time_limit"] = last_limit(generator.time_limit)
+        if groups is not None:
+            settings["groups"] = groups
         model = find_family(family)()
         history = model.fit(codec, tokens, checkpoint=checkpoint, **settings)
     card = {

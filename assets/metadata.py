@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from aigc_pipeline.evaluation import scored
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.stages import StageResult
@@ -70,8 +71,8 @@ def _score_table(stored: Mapping[str, Any]) -> dg.MarkdownMetadataValue:
     """Every score beside that of fresh real rows, with the gates on it, as Markdown."""
     gates = {(g["table"], g["score"]): g for g in stored["gates"]}
     lines = ["| table | score | synthetic | fresh real rows | gate |", "|---|---|--:|--:|---|"]
-    for table, evaluation in stored["evaluations"].items():
-        for name, score in evaluation["scores"].items():
+    for table, scores in scored(stored).items():
+        for name, score in scores.items():
             gate = gates.get((table, name))
             verdict = "" if gate is None else f"{'✓' if gate['passed'] else '✗'} {gate['limit']}"
             cells = [table, name, _digits(score["value"]), _digits(score["reference"]), verdict]

@@ -68,12 +68,14 @@ def run(
 
 def read_scores(evaluation: Version) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The scores of an evaluation, each beside that of fresh real rows, and its gates."""
+    from aigc_pipeline.evaluation import scored
+
     stored = evaluation.read_json("scores.json")
-    return score_rows(stored["evaluations"]), stored["gates"]
+    return score_rows(scored(stored)), stored["gates"]
 
 
-def score_rows(evaluations: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """A mapping for each score of each table, from the evaluations as plain data."""
+def score_rows(scores: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A mapping for each score of each table, from the scores by table as plain data."""
     return [
         {
             "table": table,
@@ -83,8 +85,8 @@ def score_rows(evaluations: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             "better": score["better"],
             "meaning": score["why_not"] or score["description"],
         }
-        for table, evaluation in evaluations.items()
-        for name, score in evaluation["scores"].items()
+        for table, found in scores.items()
+        for name, score in found.items()
     ]
 
 

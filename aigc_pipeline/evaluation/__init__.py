@@ -13,8 +13,10 @@ import polars as pl
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.evaluation.gates import check_gates
+from aigc_pipeline.evaluation.relational import RelationalEvaluation, evaluate_relations
 from aigc_pipeline.evaluation.report import render_report
 from aigc_pipeline.evaluation.result import (
+    RELATIONS,
     ColumnScore,
     Evaluation,
     GateResult,
@@ -22,6 +24,7 @@ from aigc_pipeline.evaluation.result import (
     Score,
     Settings,
     not_evaluated,
+    scored,
 )
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import GATED_SCORES
@@ -32,14 +35,18 @@ if TYPE_CHECKING:
 HALF = ("detection_auc", "dcr_share", "membership_auc", "membership_model_auc")  # best at 0.5
 
 __all__ = [
+    "RELATIONS",
     "ColumnScore",
     "Evaluation",
     "GateResult",
     "PairScore",
+    "RelationalEvaluation",
     "Score",
     "check_gates",
     "evaluate",
+    "evaluate_relations",
     "render_report",
+    "scored",
 ]
 
 
@@ -67,7 +74,9 @@ def evaluate(
         target: column that the utility scores predict.
         min_subjects: values and extremes of fewer subjects are protected: left out of what is
             asked of the synthetic rows, and never shown.
-        subject: column that names the subject; each row is its own by default.
+        subject: column that names the subject; each row is its own by default. Where
+            it is in all three tables beside the schema's columns, detectors keep rows of a subject
+            together.
         model: what the synthetic rows were made with (a `TableModel`); without it, what it has
             learned and how far it gives its training rows away are not evaluated.
         seed: of the judging models and of samples. The same seed gives the same evaluation.
@@ -110,7 +119,13 @@ def evaluate(
     tell("comparing columns and pairs of columns")
     scores, columns, pairs = fidelity.compare(*coded, coder, schema)
     tell("training detectors")
-    scores["detection_auc"], telling, facts = detection.score(*coded, coder, seed=seed)
+    three = (train, holdout, synthetic)
+    groups = None
+    if subject not in (None, *schema.names) and all(subject in table.columns for table in three):
+        groups = tuple(table[subject].rank("dense").to_numpy() for table in three)  # type: ignore
+    scores["detection_auc"], telling, facts = detection.score(
+        *coded, coder, seed=seed, groups=groups
+    )
     tell("training on synthetic, testing on real")
     useful, more = utility.score(*coded, coder, target=target, seed=seed)
     scores |= useful

@@ -38,28 +38,46 @@ class Detection:
 
 
 def detect(
-    real: Coded, other: Coded, coder: Coder, *, seed: int, explain: bool = False
+    real: Coded,
+    other: Coded,
+    coder: Coder,
+    *,
+    seed: int,
+    explain: bool = False,
+    groups: tuple[np.ndarray, ...] | None = None,
 ) -> Detection | None:
     """Train and test detectors of `other` among equally many `real` rows; None for too few rows.
 
     explain: also find the columns whose shuffling costs the detector most.
+    groups: of the real and the other rows, whose each one is. Rows of one subject are not
+        independent: they are in one fold, and the standard error counts subjects.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     rows = min(len(real), len(other), MAX_ROWS)
     if rows < MIN_ROWS or not coder.names:
         return None
     rng = np.random.default_rng(seed)
-    parts = [table.take(rng.permutation(len(table))[:rows]) for table in (real, other)]
+    chosen = [rng.permutation(len(table))[:rows] for table in (real, other)]
+    parts = [table.take(some) for table, some in zip((real, other), chosen, strict=True)]
     values, is_category = features(parts, coder)
     labels = np.repeat([0, 1], rows)
     found = np.zeros(2 * rows)
     telling: list[Telling] = []
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    if groups is None:
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(values, labels)
+        independent = (rows, rows)
+    else:
+        whose = [g[some] for g, some in zip(groups, chosen, strict=True)]
+        who = np.concatenate([2 * whose[0], 2 * whose[1] + 1])  # a number means two subjects
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(
+            values, labels, who
+        )
+        independent = (len(np.unique(who[:rows])), len(np.unique(who[rows:])))
     with single_thread():
-        for fold, (fitted, tested) in enumerate(folds.split(values, labels)):
+        for fold, (fitted, tested) in enumerate(folds):
             model = HistGradientBoostingClassifier(
                 max_iter=TREES, categorical_features=is_category, random_state=seed, **SETTINGS
             )
@@ -75,21 +93,31 @@ def detect(
                     rng,
                 )
     auc = float(roc_auc_score(labels, found))
-    return Detection(auc, auc_error(auc, rows, rows), rows, telling)
+    return Detection(auc, auc_error(auc, *independent), rows, telling)
 
 
 def score(
-    train: Coded, holdout: Coded, synthetic: Coded, coder: Coder, *, seed: int
+    train: Coded,
+    holdout: Coded,
+    synthetic: Coded,
+    coder: Coder,
+    *,
+    seed: int,
+    groups: tuple[np.ndarray, ...] | None = None,
 ) -> tuple[Score, list[Telling], dict[str, float]]:
-    """The detection score beside that of holdout rows, the telling columns, and row counts."""
-    ours = detect(train, synthetic, coder, seed=seed, explain=True)
+    """The detection score beside that of holdout rows, the telling columns, and row counts.
+
+    groups: of the three tables, whose each row is (see `detect`).
+    """
+    pairs = (None, None) if groups is None else ((groups[0], groups[2]), groups[:2])
+    ours = detect(train, synthetic, coder, seed=seed, explain=True, groups=pairs[0])
     if ours is None:
         reason = (
             f"a detector needs at least {MIN_ROWS} training and {MIN_ROWS} synthetic rows, and a"
             f" column to judge; there are {len(train)} and {len(synthetic)} rows"
         )
         return not_evaluated("half", reason, DESCRIPTION), [], {}
-    fresh = detect(train, holdout, coder, seed=seed)
+    fresh = detect(train, holdout, coder, seed=seed, groups=pairs[1])
     result = Score(
         value=ours.auc,
         error=ours.error,

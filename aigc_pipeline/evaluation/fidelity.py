@@ -54,7 +54,7 @@ class Fidelity:
         self.sorted = [sort(train.numbers[:, i]) for i in range(self.numeric)]
         self.shares = self._shares(train)
         self.nulls = null_rates(train)
-        self.joint = self._joint(self._discrete(train))
+        self.joint = self._joint(bins(train, self.sizes))
         self.correlation = correlations(train.numbers)
 
     def compare(self, table: Coded) -> Marks:
@@ -67,7 +67,7 @@ class Fidelity:
         ):
             shape[index] = np.abs(real - other).sum() / 2
         trend = np.full((len(shape), len(shape)), np.nan)
-        ours = self._joint(self._discrete(table))
+        ours = self._joint(bins(table, self.sizes))
         for pair, real in self.joint.items():
             trend[pair] = trend[pair[::-1]] = np.abs(real - ours[pair]).sum() / 2
         numbers = slice(self.numeric)
@@ -80,16 +80,6 @@ class Fidelity:
             for i, size in enumerate(self.sizes)
         ]
 
-    def _discrete(self, table: Coded) -> tuple[np.ndarray, np.ndarray]:
-        """Every column as small integers (column-major) and their number of codes."""
-        binned = np.empty((len(table), self.numeric + len(self.sizes)), dtype=np.int64, order="F")
-        for index in range(self.numeric):
-            column = table.numbers[:, index]
-            edges = np.histogram_bin_edges(column[~np.isnan(column)], bins=BINS)
-            binned[:, index] = np.digitize(column, edges)  # a missing number falls in the last bin
-        binned[:, self.numeric :] = table.codes
-        return binned, np.concatenate([np.full(self.numeric, BINS + 2), self.sizes])
-
     def _joint(self, discrete: tuple[np.ndarray, np.ndarray]) -> dict[tuple[int, int], np.ndarray]:
         """Shares of the value pairs, flat, of all column pairs but those of two numbers."""
         binned, sizes = discrete
@@ -100,6 +90,21 @@ class Fidelity:
                 counts = np.bincount(cells, minlength=int(sizes[first] * sizes[second]))
                 shares[first, second] = counts / max(len(binned), 1)
         return shares
+
+
+def bins(table: Coded, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every column as small integers, int64 [rows, columns], and how many codes it has.
+
+    sizes: how many the category columns have. A missing number falls in the last bin.
+    """
+    numeric = table.numbers.shape[1]
+    binned = np.empty((len(table), numeric + len(sizes)), dtype=np.int64, order="F")
+    for index in range(numeric):
+        column = table.numbers[:, index]
+        edges = np.histogram_bin_edges(column[~np.isnan(column)], bins=BINS)
+        binned[:, index] = np.digitize(column, edges)
+    binned[:, numeric:] = table.codes
+    return binned, np.concatenate([np.full(numeric, BINS + 2), sizes])
 
 
 def compare(

@@ -15,16 +15,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from aigc_pipeline.evaluation.result import Evaluation, GateResult, Score
-from aigc_pipeline.spec import Gate
+from aigc_pipeline.evaluation.relational.result import RelationalEvaluation
+from aigc_pipeline.evaluation.result import RELATIONS, Evaluation, GateResult, Score
+from aigc_pipeline.spec import RELATIONAL_SCORES, Gate
 
 ERRORS = 2.0  # standard errors that `holdout` allows
 
 
 def check_gates(
-    evaluations: Mapping[str, Evaluation], gates: Mapping[str, Gate]
+    evaluations: Mapping[str, Evaluation],
+    gates: Mapping[str, Gate],
+    relations: RelationalEvaluation | None = None,
 ) -> list[GateResult]:
-    """The verdict of every gate on every table.
+    """The verdict of every gate on every table; of those across tables, one for all of them.
 
     A score that was not evaluated, or is no finite number, never passes. Only `utility_gap` is
     passed over for a table without a target, and only where another table has one.
@@ -32,6 +35,10 @@ def check_gates(
     with_target = [name for name, e in evaluations.items() if e.settings and e.settings.target]
     results = []
     for score, gate in gates.items():
+        if score in RELATIONAL_SCORES:
+            found = relations.scores.get(score) if relations is not None else None
+            results.append(_check(score, RELATIONS, found, gate))
+            continue
         for table, evaluation in evaluations.items():
             no_target = evaluation.settings is not None and evaluation.settings.target is None
             if score == "utility_gap" and no_target and with_target:

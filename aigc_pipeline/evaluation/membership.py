@@ -58,7 +58,7 @@ def score(
     rng = np.random.default_rng(seed)
     synthetic = rng.permutation(plain[2].height)[:MAX_SYNTHETIC]
     chosen = [_one_each(table, subject, rng) for table in real]
-    rows = min(MAX_ROWS, *map(len, chosen), _affordable(len(synthetic), len(coder.names)))
+    rows = min(MAX_ROWS, *map(len, chosen), affordable(len(synthetic), len(coder.names)))
     if rows < MIN_ROWS or not coder.names:
         whose = "subjects" if subject else "rows"
         reason = f"it needs {MIN_ROWS} training and {MIN_ROWS} holdout {whose}, and a column"
@@ -67,9 +67,9 @@ def score(
             "membership_model_auc": not_evaluated("half", reason, FROM_MODEL),
         }, {}
     members, others = (each[:rows] for each in chosen)
-    points = _points(plain[0][members], plain[1][others], plain[2][synthetic], coder)
+    tables = (plain[0][members], plain[1][others], plain[2][synthetic])
     scores = {
-        "membership_auc": _score(_nearness(*points), FROM_ROWS),
+        "membership_auc": attack(*tables, coder, FROM_ROWS),
         "membership_model_auc": not_evaluated("half", NO_MODEL, FROM_MODEL),
     }
     if model is not None:
@@ -89,6 +89,17 @@ def score(
     return scores, {"membership_rows": rows, "membership_synthetic_rows": len(synthetic)}
 
 
+def attack(
+    members: pl.DataFrame,
+    others: pl.DataFrame,
+    synthetic: pl.DataFrame,
+    coder: Coder,
+    description: str,
+) -> Score:
+    """The attacker who sees synthetic rows, tried on as many members as others (`plain_values`)."""
+    return _score(_nearness(*_points(members, others, synthetic, coder)), description)
+
+
 def _one_each(table: pl.DataFrame, subject: str | None, rng: np.random.Generator) -> np.ndarray:
     """Positions of the rows in random order; with a subject, of one row each."""
     order = pl.DataFrame({"row": rng.permutation(table.height)})
@@ -98,7 +109,7 @@ def _one_each(table: pl.DataFrame, subject: str | None, rng: np.random.Generator
     return order.unique("who", keep="first", maintain_order=True)["row"].to_numpy()
 
 
-def _affordable(synthetic: int, columns: int) -> int:
+def affordable(synthetic: int, columns: int) -> int:
     """How many rows n keep the comparisons, 2n rows with 2n + synthetic ones, in the budget."""
     half = synthetic / 4
     return int(np.sqrt(half**2 + BUDGET / (4 * max(columns, 1))) - half)

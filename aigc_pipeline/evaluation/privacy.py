@@ -63,7 +63,7 @@ def _copies(plain: ThreeFrames) -> Score:
         found = table.join(known, on=train.columns, how="semi", nulls_equal=True)
         return np.arange(table.height) < found.height
 
-    return _share_of(copied(synthetic), copied(holdout), COPIES)
+    return share_of(copied(synthetic), copied(holdout), COPIES)
 
 
 def _replays(coded: Three, rng: np.random.Generator) -> tuple[Score, dict[str, float]]:
@@ -80,10 +80,10 @@ def _replays(coded: Three, rng: np.random.Generator) -> tuple[Score, dict[str, f
         return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
     ours, fresh = (replayed(_some(t, queries, rng)) for t in (synthetic, holdout))
-    return _share_of(ours, fresh, REPLAYS), {"replay_rows": len(ours)}
+    return share_of(ours, fresh, REPLAYS), {"replay_rows": len(ours)}
 
 
-def _share_of(ours: np.ndarray, fresh: np.ndarray, description: str) -> Score:
+def share_of(ours: np.ndarray, fresh: np.ndarray, description: str) -> Score:
     """A share of synthetic rows beside that of holdout rows, of bool arrays, with their errors."""
     error, fresh_error = (
         float(np.sqrt(rows.mean() * (1 - rows.mean()) / len(rows))) if len(rows) else None
@@ -189,4 +189,4 @@ def _extremes(plain: ThreeFrames, coder: Coder) -> Score:
         numbers = table.select(coder.numeric).to_numpy().reshape(table.height, len(coder.numeric))
         return np.any((numbers < coder.low) | (numbers > coder.high), axis=1)
 
-    return _share_of(beyond(synthetic), beyond(holdout), EXTREMES)
+    return share_of(beyond(synthetic), beyond(holdout), EXTREMES)

@@ -7,48 +7,28 @@ is escaped by the template, and the page's own policy forbids scripts and any re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aigc_pipeline import __version__
 from aigc_pipeline.evaluation import charts
-from aigc_pipeline.evaluation.gates import limit
-from aigc_pipeline.evaluation.result import ColumnScore, Evaluation, GateResult, PairScore, Score
-from aigc_pipeline.evaluation.wording import WORDS, Words, against_fresh, percent, written
+from aigc_pipeline.evaluation.cards import gate_row, in_groups, make_card, telling_rows
+from aigc_pipeline.evaluation.relational.page import across
+from aigc_pipeline.evaluation.relational.result import RelationalEvaluation
+from aigc_pipeline.evaluation.result import (
+    RELATIONS,
+    ColumnScore,
+    Evaluation,
+    GateResult,
+    PairScore,
+)
+from aigc_pipeline.evaluation.wording import percent
 from aigc_pipeline.features.category import OTHER
 from aigc_pipeline.spec import DatasetSpec
 
 OPEN_COLUMNS = 12  # column cards that are not folded away
 WORST_PAIRS = 10
-TELLING = 8
 INFLUENCES = 10  # that are not folded away
-
-
-@dataclass(frozen=True)
-class Card:
-    """One score as the report shows it."""
-
-    name: str
-    words: Words
-    score: Score
-    value: str
-    reference: str | None
-    upper: str | None
-    as_fresh: bool | None
-    gate: GateResult | None
-    meaning: str
-
-
-@dataclass(frozen=True)
-class GateRow:
-    """One gate's verdict in the report's own units."""
-
-    gate: GateResult
-    title: str
-    value: str
-    limit: str
-    reference: str
 
 
 def render_report(
@@ -56,6 +36,7 @@ def render_report(
     evaluations: Mapping[str, Evaluation],
     gates: Sequence[GateResult],
     facts: Mapping[str, Any],
+    relations: RelationalEvaluation | None = None,
 ) -> str:
     """The report as one self-contained HTML page.
 
@@ -64,6 +45,7 @@ def render_report(
         evaluations: by table name.
         gates: the verdicts; without any, the page says that nothing was judged.
         facts: where the rows come from, shown as they are.
+        relations: how the tables hang together, where they refer to each other.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -75,11 +57,15 @@ def render_report(
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
-    rows = [_gate_row(spec, evaluations, gate) for gate in gates]
+    scores = {name: e.scores for name, e in evaluations.items()}
+    if relations is not None:
+        scores[RELATIONS] = relations.scores
+    rows = [gate_row(spec, scores, gate) for gate in gates]
     return environment.get_template("report.html.j2").render(
         spec=spec,
         title=spec.title or spec.name,
         tables=[_table(name, e, gates) for name, e in evaluations.items()],
+        across=None if relations is None else across(relations, gates),
         gates=rows,
         missed=[row for row in rows if not row.gate.passed],
         facts=facts,
@@ -92,18 +78,14 @@ def render_report(
 def _table(name: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> dict[str, Any]:
     """What the template needs of one table."""
     judged = {gate.score: gate for gate in gates if gate.table == name}
-    cards = [_card(s, score, judged.get(s)) for s, score in evaluation.scores.items()]
-    groups = {
-        group: [card for card in cards if card.words.group == group]
-        for group in ("Fidelity", "Utility", "Privacy")
-    }
+    cards = [make_card(s, score, judged.get(s)) for s, score in evaluation.scores.items()]
     columns = sorted(evaluation.columns, key=_column_order)
     shown = [(column, charts.histogram(column), _bars(column)) for column in columns]
     dots, scale = charts.dots(evaluation)
     pairs = [p for p in evaluation.pairs if p.trend_error is not None]
     return {
         "name": name,
-        "groups": {group: found for group, found in groups.items() if found},
+        "groups": in_groups(cards),
         "cards": {card.name: card for card in cards},
         "settings": evaluation.settings,
         "counts": {k: f"{v:,.0f}" for k, v in evaluation.facts.items()},
@@ -114,53 +96,11 @@ def _table(name: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> di
         "dots_scale": scale,
         "pairs": sorted(pairs, key=_beyond_fresh, reverse=True)[:WORST_PAIRS],
         "pairs_left_out": len(evaluation.pairs) - len(pairs),
-        "telling": _telling(evaluation),
+        "telling": telling_rows(evaluation.telling),
         "learned": evaluation.learned,
         "influences": _influences(evaluation),
         "together": all(t.auc_loss < 0.01 for t in evaluation.telling[:3]),
     }
-
-
-def _card(name: str, score: Score, gate: GateResult | None) -> Card:
-    words = WORDS.get(name) or Words(name, "quality", "Fidelity", score.description)
-    return Card(
-        name=name,
-        words=words,
-        score=score,
-        value=written(score.value, words.unit),
-        reference=None if score.reference is None else written(score.reference, words.unit),
-        upper=None if score.upper is None else written(score.upper, words.unit),
-        as_fresh=against_fresh(name, score),
-        gate=gate,
-        meaning=f"{score.description}." if words.group == "Utility" else words.meaning,
-    )
-
-
-def _gate_row(
-    spec: DatasetSpec, evaluations: Mapping[str, Evaluation], gate: GateResult
-) -> GateRow:
-    words = WORDS.get(gate.score) or Words(gate.score, "quality", "Fidelity", "")
-    score = evaluations[gate.table].scores.get(gate.score) if gate.table in evaluations else None
-    asked = spec.gates.get(gate.score)
-    limits = []
-    if asked is not None and score is not None and gate.value is not None:
-        for word, end, side in (("at least", asked.min, -1), ("at most", asked.max, 1)):
-            number = limit(score, end, side)
-            if number is not None:
-                note = ", from fresh real rows" if end == "holdout" else ""
-                if not note and side > 0 and score.upper is not None:
-                    note = " with 95 % confidence"
-                limits.append(f"{word} {written(number, words.unit)}{note}")
-    value = written(gate.value, words.unit)
-    if not gate.passed and gate.value is not None and any(value in text for text in limits):
-        value = f"{gate.value:.8g}"  # rounding would hide by how much it misses
-    return GateRow(
-        gate=gate,
-        title=words.title,
-        value=value,
-        limit=" and ".join(limits) or gate.limit,
-        reference=written(score.reference if score else None, words.unit),
-    )
 
 
 def _column_order(column: ColumnScore) -> float:
@@ -191,20 +131,6 @@ def _bars(column: ColumnScore) -> list[dict[str, Any]]:
             else [],
         }
         for label, real, synthetic in zip(shown.labels, shown.real, shown.synthetic, strict=True)
-    ]
-
-
-def _telling(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The columns that give most away, with bar lengths in percent of the first."""
-    found = [t for t in evaluation.telling[:TELLING] if t.weight > 0]
-    return [
-        {
-            "column": t.column,
-            "weight": percent(t.weight),
-            "width": f"{100 * t.weight / found[0].weight:.1f}",
-            "loss": f"{max(t.auc_loss, 0.0):.3f}",
-        }
-        for t in found
     ]
 
 

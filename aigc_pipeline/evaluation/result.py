@@ -6,11 +6,14 @@ must not: no value of fewer than `min_subjects` subjects and no extreme.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aigc_pipeline.spec import Kind
+
+RELATIONS = "(relations)"  # in place of a table's name where all tables are judged together
 
 
 class Model(BaseModel):
@@ -132,6 +135,14 @@ class GateResult(Model):
     value: float | None
     limit: str
     message: str
+
+
+def scored(stored: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Table -> score -> Score as plain data, of a `scores.json`; across tables under RELATIONS."""
+    parts = dict(sorted(stored["evaluations"].items()))
+    if stored.get("relations") is not None:
+        parts[RELATIONS] = stored["relations"]
+    return {table: evaluation["scores"] for table, evaluation in parts.items()}
 
 
 def not_evaluated(

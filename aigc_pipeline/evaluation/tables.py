@@ -56,8 +56,14 @@ class Coder:
         *,
         min_subjects: int,
         subjects: pl.Series | None = None,
+        most: int | None = None,
     ) -> None:
-        """Count the training rows' `plain_values`; `subjects` are theirs, one a row by default."""
+        """Count the training rows' `plain_values`; `subjects` are theirs, one a row by default.
+
+        most: values of a category that are told apart; the others are "(other)". Values that are
+        just frequent enough in the training rows are rarer in any other sample, and where there are
+        many of them a detector finds that out.
+        """
         self.schema = schema
         self.min_subjects = min_subjects
         self.numeric = [c.name for c in schema.judged if c.is_numeric]
@@ -79,7 +85,7 @@ class Coder:
                 .sort("rows", "value", descending=[True, False])
             )
             enough = pl.col("support") >= min_subjects
-            self.values[name] = counted.filter(enough)["value"].to_list()
+            self.values[name] = counted.filter(enough)["value"].head(most or len(counted)).to_list()
             self.rare[name] = set(counted.filter(~enough)["value"].to_list())
 
     def sizes(self) -> np.ndarray:

@@ -105,6 +105,85 @@ WORDS: dict[str, Words] = {
     ),
 }
 
+WORDS |= {
+    "integrity": Words(
+        "References that hit",
+        "share",
+        "Fidelity",
+        "Rows that name a parent whose parent is there; below 100 % a join loses rows.",
+    ),
+    "key_uniqueness": Words(
+        "Unique keys", "share", "Fidelity", "Rows whose key is there and no other row's."
+    ),
+    "cardinality_error": Words(
+        "Children per parent",
+        "share",
+        "Fidelity",
+        "Largest difference between the real and the synthetic distribution of how many rows belong"
+        " to one parent.",
+    ),
+    "orphan_rate_error": Words(
+        "Orphans",
+        "points",
+        "Fidelity",
+        "Largest difference in the share of references whose parent is not there.",
+    ),
+    "null_reference_error": Words(
+        "Without a parent",
+        "points",
+        "Fidelity",
+        "Largest difference in the share of rows that name no parent.",
+    ),
+    "join_trend_error": Words(
+        "Columns across joins",
+        "share",
+        "Fidelity",
+        "Average difference in how a row's columns go with its parents' columns.",
+    ),
+    "parent_detection_auc": Words(
+        "Parents told apart",
+        "auc",
+        "Fidelity",
+        "Boosted trees that see a row and what all rows below it amount to tell synthetic ones from"
+        " real ones (AUC): 0.5 is a coin toss.",
+    ),
+    "gap_error": Words(
+        "Time between rows",
+        "share",
+        "Fidelity",
+        "Largest difference between the distributions of the time from one row of an owner to the"
+        " next.",
+    ),
+    "span_error": Words(
+        "Time from first to last",
+        "share",
+        "Fidelity",
+        "Largest difference between the distributions of the time an owner's rows span.",
+    ),
+    "autocorrelation_error": Words(
+        "What follows what",
+        "share",
+        "Fidelity",
+        "Average difference in how a value goes with the one before.",
+    ),
+    "real_keys": Words(
+        "Real keys", "share", "Privacy", "Rows whose key is a real row's: none may be."
+    ),
+    "copied_entities": Words(
+        "Copied entities",
+        "share",
+        "Privacy",
+        "Synthetic people (or other entities) who equal a training one in all their rows.",
+    ),
+    "entity_membership_auc": Words(
+        "Members told from all their rows",
+        "auc",
+        "Privacy",
+        "An attacker holds all rows of a person, sees the synthetic ones, and asks whether they"
+        " were trained on (AUC): 0.5 is a coin toss.",
+    ),
+}
+
 
 def written(value: float | None, unit: Unit) -> str:
     """A figure with its unit: `1.2 %`, `0.647`, `3`; a dash where there is none."""
@@ -142,6 +221,6 @@ def against_fresh(name: str, score: Score) -> bool | None:
         margin = max(margin, 3 / score.reference_rows)
     if score.better == "high":
         return score.value >= score.reference - margin
-    if name == "detection_auc":
+    if name in ("detection_auc", "parent_detection_auc"):
         return abs(score.value - 0.5) <= abs(score.reference - 0.5) + margin
     return score.value <= score.reference + margin

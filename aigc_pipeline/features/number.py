@@ -63,8 +63,12 @@ class NumberCodec(Codec):
         *,
         max_bins: int = 200,
         related: Related | None = None,
+        with_parts: bool = True,
     ) -> NumberCodec:
-        """Learn the grid, the frequent values, the bins and the parts of one column."""
+        """Learn the grid, the frequent values, the bins and the parts of one column.
+
+        with_parts: not needed of a column that is only read.
+        """
         values = df.select(canonical_expr(column)).to_series().to_numpy()
         present = np.flatnonzero(~np.isnan(values))
         grid = Grid.fit(values[present])
@@ -77,7 +81,7 @@ class NumberCodec(Codec):
         # A state seen nowhere in this sample (a null, say) keeps a sliver: logs need it.
         counts = np.maximum(np.bincount(codec.encode(df), minlength=codec.size), 0.1)
         codec.marginal = counts / counts.sum()
-        if not len(spans):
+        if not len(spans) or not with_parts:
             return codec
         free = ~spans.single[spans.find(units)]
         if related is not None:

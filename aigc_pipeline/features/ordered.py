@@ -27,9 +27,11 @@ def cut(
     enough = support >= subjects.minimum
     frequent = enough if len(values) <= max_bins else enough & (counts >= mass / 2)
     spans = [(int(v), int(v)) for v in values[frequent]]
-    rest = np.sort(units[~frequent[codes]])
+    rare = np.flatnonzero(~frequent[codes])
+    rare = rare[np.argsort(units[rare], kind="stable")]
+    rest = units[rare]
     if len(rest) >= max(subjects.minimum, 2) and rest[0] < rest[-1]:
-        spans += _bins(rest, subjects, mass, unit)
+        spans += _bins(rest, subjects.take(rare), mass, unit)
     # Rare values too few to form a bin are left to the nearest frequent value, if there is one.
     spans.sort(key=lambda s: (s[0] + s[1], s[1]))
     found = np.array(spans, dtype=np.int64).reshape(-1, 2)
@@ -39,14 +41,11 @@ def cut(
 def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[tuple[int, int]]:
     """Bins over sorted values: equal mass, halved towards both tails, edges between people.
 
-    The outermost edges leave out the `minimum` smallest and largest values, so that no extreme is
-    learned. Every edge lies halfway between two neighbouring values: it is nobody's own.
+    The outermost edges leave out the values of the `minimum` subjects that have the smallest and
+    the largest, so that no extreme is learned. Every edge lies halfway between two neighbouring
+    values: it is nobody's own.
     """
-    # With several rows a subject, ask for as many rows as could come from too few subjects.
-    per_subject = 1
-    if subjects.codes is not None:
-        per_subject = int(np.bincount(np.unique(subjects.codes, return_inverse=True)[1]).max())
-    least = max(subjects.minimum * per_subject, 2)
+    least = max(subjects.minimum, 2)
     size = max(round(mass), least)
     n = len(rest)
     cuts = list(range(size, n - size + 1, size))
@@ -58,9 +57,10 @@ def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[
         while tail // 2 >= 2 * least:
             tail //= 2
             cuts.append(n - tail)
-    k = min(least, (n - 1) // 2)
-    lowest = (int(rest[max(k - 1, 0)]) + int(rest[k])) // 2
-    highest = (int(rest[n - 1 - max(k - 1, 0)]) + int(rest[n - 1 - k]) + 1) // 2
+    first = min(_rows_of(subjects, least), (n - 1) // 2)
+    last = min(_rows_of(subjects.take(np.arange(n)[::-1]), least), (n - 1) // 2)
+    lowest = (int(rest[max(first - 1, 0)]) + int(rest[first])) // 2
+    highest = (int(rest[n - 1 - max(last - 1, 0)]) + int(rest[n - 1 - last]) + 1) // 2
     edges = [lowest // unit * unit]
     for at in cuts:
         middle = (int(rest[at - 1]) + int(rest[at])) // 2 // unit * unit
@@ -77,7 +77,36 @@ def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[
             merged[-1] = (merged[-1][0], hi)
         else:
             merged.append((lo, hi))
-    return merged
+    return _supported(merged, rest, subjects)
+
+
+def _rows_of(subjects: Subjects, minimum: int) -> int:
+    """How many rows from the first on it takes to come from `minimum` subjects."""
+    if subjects.codes is None:
+        return minimum
+    first = np.sort(np.unique(subjects.codes, return_index=True)[1])
+    return int(first[min(minimum, len(first)) - 1]) + 1
+
+
+def _supported(
+    spans: list[tuple[int, int]], rest: np.ndarray, subjects: Subjects
+) -> list[tuple[int, int]]:
+    """The bins, merged with their neighbours where they hold too few subjects."""
+    if subjects.codes is None:  # a row is a subject, and they were cut by rows
+        return spans
+    spans = list(spans)
+    while len(spans) > 1:
+        upper = np.array([high for _, high in spans])
+        at = np.minimum(np.searchsorted(upper, rest), len(spans) - 1)
+        poor = np.flatnonzero(subjects.support(at, len(spans)) < subjects.minimum)
+        if not len(poor):
+            break
+        # Every second one at most, so that two that would do together are not merged further.
+        chosen = poor[np.insert(np.diff(poor) > 1, 0, True)]
+        for i in chosen[::-1].tolist():
+            left = i - 1 if i == len(spans) - 1 else i
+            spans[left : left + 2] = [(spans[left][0], spans[left + 1][1])]
+    return spans
 
 
 class Spans:

@@ -7,6 +7,7 @@ becomes a token of its own, and "as there, and that much more" a token after it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,16 +92,21 @@ class Related:
     near: tuple[Near, ...] = ()
 
 
-def find_related(df: pl.DataFrame, columns: list[ColumnSchema]) -> dict[str, Related]:
+def find_related(
+    df: pl.DataFrame, columns: list[ColumnSchema], known: Collection[str] = ()
+) -> dict[str, Related]:
     """By column, references among the columns before it that its values often meet.
 
-    columns: numeric ones, in the order in which the model sees them.
+    columns: numeric ones, in the order in which the model sees them. known: those that are given,
+    so that it does not matter what they follow.
     """
     df = df.head(ROWS)
     values = {c.name: df.select(canonical_expr(c)).to_series().to_numpy() for c in columns}
     shuffled = np.random.default_rng(0).permutation(len(df))
     found: dict[str, Related] = {}
     for position, column in enumerate(columns):
+        if column.name in known:
+            continue
         dated = column.kind == Kind.DATETIME
         earlier = [c for c in columns[:position] if (c.kind == Kind.DATETIME) == dated]
         own = values[column.name]

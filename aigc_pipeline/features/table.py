@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import Constraint, TableSpec, Where
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass
@@ -28,13 +28,14 @@ class TableCodec:
     """Fitted codecs of a table, in the order in which the model sees them.
 
     `codecs` cover the learned columns; `generated` those made afresh; derived columns are
-    recomputed by `decode`.
+    recomputed by `decode`. known: columns that come first and are always given, never drawn.
     """
 
     schema: TableSchema
     spec: TableSpec
     codecs: list[Codec]
     generated: list[GeneratedColumn]
+    known: tuple[str, ...] = ()
 
     @classmethod
     def fit(
@@ -46,6 +47,7 @@ class TableCodec:
         min_subjects: int = 5,
         subject: str | None = None,
         lead: Iterable[str] = (),
+        known: Sequence[str] = (),
         max_bins: int | None = None,
     ) -> TableCodec:
         """Fit every column's codec on training rows.
@@ -53,6 +55,7 @@ class TableCodec:
         lead: columns that scenarios condition on; they come first, so that conditions on them are
         met by choosing among their tokens. The target follows, whose influence on all others is
         then learned directly, and the others by rising number of tokens.
+        known: columns that are given with each row to make (its parent's, the row's before it).
         max_bins: bins a numeric column; by default one per 40 rows, between 20 and 200.
         """
         codes = None
@@ -67,19 +70,25 @@ class TableCodec:
         groups += [[c] for c in learned if c.name not in in_combination]
         leading = set(lead)
 
-        def place(group: list[ColumnSchema]) -> tuple[bool, bool, int]:
+        def place(group: list[ColumnSchema]) -> tuple[bool, bool, bool, int]:
             names = [c.name for c in group]
             tokens = min(df.select(names).n_unique(), bins)
-            return leading.isdisjoint(names), spec.target not in names, tokens
+            first = set(known).isdisjoint(names)
+            return first, leading.isdisjoint(names), spec.target not in names, tokens
 
         groups.sort(key=place)
         numeric = [c for group in groups for c in group if len(group) == 1 and c.is_numeric]
-        related = find_related(df, numeric)
+        related = find_related(df, numeric, known)
         codecs: list[Codec] = []
         for group in groups:
             if group[0] in numeric:
                 told = related.get(group[0].name)
-                codecs.append(NumberCodec.fit(df, group[0], subjects, max_bins=bins, related=told))
+                whole = group[0].name not in known
+                codecs.append(
+                    NumberCodec.fit(
+                        df, group[0], subjects, max_bins=bins, related=told, with_parts=whole
+                    )
+                )
             else:
                 codecs.append(CategoryCodec.fit(df, group, subjects))
         others = [c for c in codecs if not isinstance(c, CategoryCodec) or not c.is_large]
@@ -88,7 +97,16 @@ class TableCodec:
                 codecs[i] = codec.paged(df, others)
         codecs = [part for codec in codecs for part in codec.parts()]
         generated = [GeneratedColumn.fit(df, c) for c in schema.columns if c.is_generated]
-        return cls(schema, spec, codecs, generated)
+        return cls(schema, spec, codecs, generated, tuple(known))
+
+    @property
+    def known_tokens(self) -> int:
+        """How many codecs, the first ones, cover known columns."""
+        return sum(self.is_known(codec) for codec in self.codecs)
+
+    def is_known(self, codec: Codec) -> bool:
+        """Whether a codec's columns are always given."""
+        return not set(self.known).isdisjoint(codec.columns)
 
     @property
     def sizes(self) -> list[int]:
@@ -109,20 +127,26 @@ class TableCodec:
     ) -> pl.DataFrame:
         """Learned and derived columns for tokens [rows, codecs]; generated ones are added last.
 
-        known: learned columns of the same rows, null where a value is to be drawn. What is known
-        stands as it is, and what follows from it follows from it exactly.
+        known: learned columns of the same rows, null where a value is to be drawn; a column may be
+        left out. What is known stands as it is, and what follows from it follows exactly.
         """
         at = {id(codec): i for i, codec in enumerate(self.codecs)}
         made: list[pl.Series] = []
         for i, codec in enumerate(self.codecs):
             if isinstance(codec, Part):
                 continue
+            if known is not None and self.is_known(codec):
+                made += known.select(codec.columns).get_columns()
+                continue
             row = pl.DataFrame(made)
             decode: Callable[..., pl.DataFrame] = codec.decode  # takes its parts by name
             parts = [part for part in codec.parts() if isinstance(part, Part)]
             drawn = decode(tokens[:, i], rng, row, **{p.name: tokens[:, at[id(p)]] for p in parts})
             if known is not None:
-                drawn = drawn.select(known[c].fill_null(drawn[c]) for c in codec.columns)
+                drawn = drawn.select(
+                    known[c].fill_null(drawn[c]) if c in known.columns else drawn[c]
+                    for c in codec.columns
+                )
             made += drawn.get_columns()
         row = pl.DataFrame(made)
         return apply_derive(row, self.spec, self.schema)
@@ -134,9 +158,8 @@ class TableCodec:
 
     def satisfied(self, where: Where | None) -> pl.Expr:
         """Whether a decoded row keeps every constraint and meets every condition."""
-        checks = [
-            _holds(c, self.schema) for c in self.spec.constraints if c.less_equal or c.less_than
-        ]
+        columns = {c.name: c for c in self.schema.columns}
+        checks = [holds(c, columns) for c in self.spec.constraints if c.less_equal or c.less_than]
         checks += [condition_expr(self.schema[name], c) for name, c in (where or {}).items()]
         return pl.all_horizontal(checks) if checks else pl.lit(True)
 
@@ -170,6 +193,7 @@ class TableCodec:
             "spec": self.spec.model_dump(mode="json", exclude={"source"}, exclude_unset=True),
             "codecs": [c.to_json() for c in self.codecs if not isinstance(c, Part)],
             "generated": [g.to_json() for g in self.generated],
+            "known": list(self.known),
         }
 
     @classmethod
@@ -186,11 +210,12 @@ class TableCodec:
             spec,
             [part for c in state["codecs"] for part in codec_from_json(c).parts()],
             [GeneratedColumn(**g) for g in state["generated"]],
+            tuple(state["known"]),
         )
 
 
-def _holds(constraint: Constraint, schema: TableSchema) -> pl.Expr:
+def holds(constraint: Constraint, columns: Mapping[str, ColumnSchema]) -> pl.Expr:
     """Whether an inequality holds; a missing side leaves nothing to break."""
     low, high = constraint.less_equal or constraint.less_than or ("", "")
-    left, right = canonical_expr(schema[low]), canonical_expr(schema[high])
+    left, right = canonical_expr(columns[low]), canonical_expr(columns[high])
     return (left <= right if constraint.less_equal else left < right).fill_null(True)

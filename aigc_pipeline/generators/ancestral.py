@@ -43,7 +43,7 @@ class Ancestral:
         rows = _Rows.start(uniform, given, context, self.net.context)
         begin = 0
         with torch.inference_mode():
-            if context is None:
+            if context is None and not self.net.known:
                 begin = self._shared(rows)
             for at in range(0, len(uniform), CHUNK):
                 self._each(rows.part(at), begin)
@@ -71,17 +71,17 @@ class Ancestral:
     def _each(self, rows: _Rows, begin: int) -> None:
         """Draw the columns from `begin` on, row by row."""
         net = self.net
-        inputs = rows.context.new_zeros(
-            len(rows.tokens), net.context + len(net.columns) * net.embed
-        )
+        inputs = rows.context.new_zeros(len(rows.tokens), net.context + len(net.nets) * net.embed)
         inputs[:, : net.context] = rows.context
-        for j, column in enumerate(net.columns):
-            known = net.context + j * net.embed
-            if j >= begin:
-                share = torch.softmax(column(inputs[:, :known]), 1)
+        if net.known and rows.given is not None:
+            rows.tokens[:, : net.known] = rows.given[:, : net.known]
+        for j, column in enumerate(net.embedded):
+            before = net.context + j * net.embed
+            if j >= max(begin, net.known):
+                share = torch.softmax(net.column(j)(inputs[:, :before]), 1)
                 self._choose(rows, j, ruled(share, self.rules.get(j), rows.tokens))
             embedded = F.embedding(rows.tokens[:, j], column.embedding())
-            inputs[:, known : known + net.embed] = embedded
+            inputs[:, before : before + net.embed] = embedded
 
     def _choose(self, rows: _Rows, j: int, share: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Draw column j from shares [rows or prefixes, size] and note it; int64 [rows].

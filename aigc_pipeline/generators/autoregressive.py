@@ -16,7 +16,15 @@ from aigc_pipeline.generators.files import read_model, write_model
 from aigc_pipeline.generators.network import AutoregressiveNet, ColumnLayout
 from aigc_pipeline.generators.parallel import backward, cores, make_pool
 from aigc_pipeline.generators.rules import Rules, find_rules, merge
-from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
+from aigc_pipeline.generators.training import (
+    Compute,
+    Effort,
+    History,
+    Progress,
+    shuffled,
+    silent,
+    train,
+)
 
 FORMAT = 3
 EMBED = 16
@@ -65,9 +73,10 @@ class Autoregressive(Generator):
         compute: Compute | None = None,
         checkpoint: Path | None = None,
         progress: Progress = silent,
+        groups: np.ndarray | None = None,
     ) -> History:
         rng = np.random.default_rng([seed, 1])
-        order = rng.permutation(len(tokens))
+        order = shuffled(len(tokens), rng, groups)
         held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
         torch.manual_seed(seed)
         net = AutoregressiveNet(
@@ -75,6 +84,7 @@ class Autoregressive(Generator):
             width=WIDTH[quality],
             embed=EMBED,
             context=0 if context is None else context.shape[1],
+            known=codec.known_tokens,
         )
         effort = plan_effort(net.flops_per_row(), len(tokens) - held_out, quality, time_limit)
         # A row looked at costs a third of one trained on; all looks, a quarter of the training.
@@ -103,37 +113,50 @@ class Autoregressive(Generator):
                 progress=progress,
             )
         self._net = net.eval()
-        self.rules = merge(codec.rules(), find_rules(tokens[order], codec.sizes))
-        self.calibrate([c.marginal for c in codec.codecs], contexts, seed)
+        self.rules = merge(codec.rules(), find_rules(tokens[order], codec.sizes, net.known))
+        self.calibrate([c.marginal for c in codec.codecs], contexts, seed, rows)
         return history
 
     @torch.inference_mode()
-    def calibrate(self, marginals: list[np.ndarray], context: Tensor | None, seed: int) -> None:
+    def calibrate(
+        self,
+        marginals: list[np.ndarray],
+        context: Tensor | None,
+        seed: int,
+        rows: Tensor | None = None,
+    ) -> None:
         """Shift each head's bias until sampled rows have the training data's marginals.
 
         Early stopping and softened targets leave small biases, which add up along the columns. The
         shift is found on the model's own rows, column by column, as a fixed point of
-        bias += log(marginal / mean predicted share).
+        bias += log(marginal / mean predicted share). context, rows: of the training rows; what is
+        known of a row is taken from there.
         """
-        rng = np.random.default_rng([seed, 2])
+        net, rng = self.net, np.random.default_rng([seed, 2])
         uniform = torch.from_numpy(latin_hypercube(CALIBRATION, len(marginals), rng))
-        inputs = torch.zeros(CALIBRATION, self.net.context)
-        if context is not None:
-            inputs = context[torch.from_numpy(rng.integers(0, len(context), CALIBRATION))]
+        inputs = torch.zeros(CALIBRATION, net.context)
         tokens = torch.zeros(CALIBRATION, len(marginals), dtype=torch.int64)
-        for j, column in enumerate(self.net.columns):
-            target = torch.from_numpy(marginals[j]).float()
-            share = ruled(torch.softmax(column(inputs), 1), self.rules.get(j), tokens)
-            shift = torch.zeros_like(target)
-            for _ in range(4):
-                shifted = share * shift.exp()
-                mean = (shifted / shifted.sum(1, keepdim=True)).mean(0)
-                shift += (target / mean.clamp(min=1e-9)).log().clamp(-0.7, 0.7)
-            column.head.bias.add_(shift)
-            total = (share * shift.exp()).cumsum(1)
-            drawn = torch.searchsorted(total, uniform[:, j : j + 1] * total[:, -1:], right=True)
-            tokens[:, j] = drawn.squeeze(1).clamp_(max=len(target) - 1)
-            inputs = torch.cat([inputs, F.embedding(tokens[:, j], column.embedding())], 1)
+        if context is not None or rows is not None:
+            count = len(context if context is not None else rows if rows is not None else ())
+            some = torch.from_numpy(rng.integers(0, count, CALIBRATION))
+            inputs = inputs if context is None else context[some]
+            if rows is not None:
+                tokens[:, : net.known] = rows[some, : net.known]
+        for j, embedded in enumerate(net.embedded):
+            if j >= net.known:
+                column = net.column(j)
+                target = torch.from_numpy(marginals[j]).float()
+                share = ruled(torch.softmax(column(inputs), 1), self.rules.get(j), tokens)
+                shift = torch.zeros_like(target)
+                for _ in range(4):
+                    shifted = share * shift.exp()
+                    mean = (shifted / shifted.sum(1, keepdim=True)).mean(0)
+                    shift += (target / mean.clamp(min=1e-9)).log().clamp(-0.7, 0.7)
+                column.head.bias.add_(shift)
+                total = (share * shift.exp()).cumsum(1)
+                drawn = torch.searchsorted(total, uniform[:, j : j + 1] * total[:, -1:], right=True)
+                tokens[:, j] = drawn.squeeze(1).clamp_(max=len(target) - 1)
+            inputs = torch.cat([inputs, F.embedding(tokens[:, j], embedded.embedding())], 1)
 
     def sample(
         self,
@@ -145,7 +168,7 @@ class Autoregressive(Generator):
         context: np.ndarray | None = None,
     ) -> Draw:
         # One uniform number a cell, drawn up front: the same rows whatever the thread count.
-        uniform = latin_hypercube(rows, len(self.net.columns), np.random.default_rng(seed))
+        uniform = latin_hypercube(rows, len(self.net.nets), np.random.default_rng(seed))
         masks = {j: torch.from_numpy(mask) for j, mask in (allowed or {}).items()}
         return Ancestral(self.net, self.rules, masks).draw(uniform, given, context)
 
@@ -155,7 +178,10 @@ class Autoregressive(Generator):
         for start in range(0, len(tokens), 8192):
             rows = torch.from_numpy(tokens[start : start + 8192].astype(np.int64))
             part = None if context is None else torch.from_numpy(context[start : start + 8192])
-            found.append(-_cell_losses(self.net(rows, part), rows).double().numpy())
+            losses = torch.zeros(rows.shape, dtype=torch.float64)
+            drawn = self.net.drawn
+            losses[:, drawn] = _cell_losses(self.net(rows, part), rows[:, drawn]).double()
+            found.append(-losses.numpy())
         return np.concatenate(found) if found else np.zeros(tokens.shape)
 
     def save(self, folder: Path) -> None:
@@ -166,8 +192,8 @@ class Autoregressive(Generator):
             self.rules,
             family=self.family,
             format=FORMAT,
-            sizes=[c.head.out_features for c in net.columns],
-            shape={"width": net.width, "embed": net.embed, "context": net.context},
+            sizes=net.sizes,
+            shape={name: getattr(net, name) for name in ("width", "embed", "context", "known")},
         )
 
     @classmethod

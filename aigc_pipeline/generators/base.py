@@ -52,11 +52,14 @@ class Generator(ABC):
         compute: Compute | None = None,
         checkpoint: Path | None = None,
         progress: Progress = silent,
+        groups: np.ndarray | None = None,
     ) -> History:
         """Learn from int32 tokens [rows, columns]; returns what happened.
 
         checkpoint: a file to save the state of training to now and then, and to go on from where
         it exists; the same data, settings and seed then give the same weights.
+        groups: int64 [rows]; rows of a group are held out together. Rows that are told of each
+        other, like a patient's visits, would otherwise hide that a model overfits.
         """
 
     @abstractmethod

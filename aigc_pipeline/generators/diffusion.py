@@ -17,7 +17,15 @@ from aigc_pipeline.generators.diffusion_net import DiffusionNet
 from aigc_pipeline.generators.files import read_model, write_model
 from aigc_pipeline.generators.parallel import cores, make_pool
 from aigc_pipeline.generators.rules import Rules, find_rules, merge
-from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent, train
+from aigc_pipeline.generators.training import (
+    Compute,
+    Effort,
+    History,
+    Progress,
+    shuffled,
+    silent,
+    train,
+)
 
 FORMAT = 1
 RATE = {"draft": 1e-2, "standard": 3e-3, "high": 3e-3}  # of learning, at its peak
@@ -67,9 +75,10 @@ class Diffusion(Generator):
         compute: Compute | None = None,
         checkpoint: Path | None = None,
         progress: Progress = silent,
+        groups: np.ndarray | None = None,
     ) -> History:
         rng = np.random.default_rng([seed, 1])
-        order = rng.permutation(len(tokens))
+        order = shuffled(len(tokens), rng, groups)
         held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
         torch.manual_seed(seed)
         net = DiffusionNet(

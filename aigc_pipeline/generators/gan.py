@@ -16,7 +16,7 @@ from aigc_pipeline.generators.gan_net import Critic
 from aigc_pipeline.generators.gan_training import DRAWN, Game, PairDistance, drawn_rows, play
 from aigc_pipeline.generators.network import AutoregressiveNet
 from aigc_pipeline.generators.rules import find_rules, merge
-from aigc_pipeline.generators.training import Compute, Effort, History, Progress, silent
+from aigc_pipeline.generators.training import Compute, Effort, History, Progress, shuffled, silent
 
 NOISE = 32  # random numbers that a row starts from
 EMBED = 16
@@ -55,8 +55,9 @@ class GAN(Autoregressive):
         compute: Compute | None = None,
         checkpoint: Path | None = None,
         progress: Progress = silent,
+        groups: np.ndarray | None = None,
     ) -> History:
-        order = np.random.default_rng([seed, 1]).permutation(len(tokens))
+        order = shuffled(len(tokens), np.random.default_rng([seed, 1]), groups)
         held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
         width, critic_width = SIZES[quality]
         features = 0 if context is None else context.shape[1]

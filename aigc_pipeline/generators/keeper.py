@@ -25,10 +25,13 @@ class Keeper:
         self.all = [*self.shared, *(p for part in self.parts for p in part)]
         self.mean = {p: p.detach().clone() for p in self.all}
         self.best = {p: p.detach().clone() for p in self.all}
-        self.best_loss = [math.inf] * len(self.parts)
+        self.best_loss = self._unknown()
         self.waited = [0] * len(self.parts)
-        self.active = list(range(len(self.parts)))
+        self.active = [j for j, part in enumerate(self.parts) if part]
         self.settled = False
+
+    def _unknown(self) -> list[float]:
+        return [math.inf if part else 0.0 for part in self.parts]
 
     def follow(self, decay: float) -> None:
         """Move the average of what still trains towards the weights."""
@@ -42,7 +45,7 @@ class Keeper:
         """Fix the shared parameters at their average."""
         self.settled = True
         # What was best while these still moved is worth nothing now.
-        self.best_loss = [math.inf] * len(self.parts)
+        self.best_loss = self._unknown()
         with torch.no_grad():
             for p in self.shared:
                 p.copy_(self.mean[p])

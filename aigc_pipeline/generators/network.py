@@ -40,15 +40,12 @@ class Prepared(NamedTuple):
     kept: Tensor | None
 
 
-class ColumnNet(nn.Module):
-    """One column: embeddings of its tokens, and their logits given what came before.
-
-    fan_in: features that come before, i.e. earlier columns' embeddings and the context.
-    """
+class Embedded(nn.Module):
+    """The embeddings of a column's tokens: all there is of a column that is always known."""
 
     basis: Tensor | None
 
-    def __init__(self, layout: ColumnLayout, fan_in: int, width: int, embed: int) -> None:
+    def __init__(self, layout: ColumnLayout, embed: int) -> None:
         super().__init__()
         # Numbers share features (their place on the CDF) instead of a free vector a bin, which
         # would overfit; a category's tokens have nothing to share.
@@ -56,6 +53,20 @@ class ColumnNet(nn.Module):
         self.table = nn.Parameter(torch.randn(features, embed) * embed**-0.5)
         basis = None if layout.basis is None else torch.from_numpy(layout.basis)
         self.register_buffer("basis", basis, persistent=False)
+
+    def embedding(self) -> Tensor:
+        """Embedding of every token, [size, embed]."""
+        return self.table if self.basis is None else self.basis @ self.table
+
+
+class ColumnNet(Embedded):
+    """One column: embeddings of its tokens, and their logits given what came before.
+
+    fan_in: features that come before, i.e. earlier columns' embeddings and the context.
+    """
+
+    def __init__(self, layout: ColumnLayout, fan_in: int, width: int, embed: int) -> None:
+        super().__init__(layout, embed)
         self.weight = nn.Parameter(torch.randn(width, fan_in) * max(fan_in, 1) ** -0.5)
         self.bias = nn.Parameter(torch.randn(width) * 0.5)
         self.scale_norm = nn.Parameter(torch.ones(width))
@@ -67,10 +78,6 @@ class ColumnNet(nn.Module):
         nn.init.zeros_(self.head.weight)  # so training starts at the log of the marginal
         with torch.no_grad():
             self.head.bias.copy_(torch.from_numpy(np.log(np.maximum(layout.marginal, 1e-8))))
-
-    def embedding(self) -> Tensor:
-        """Embedding of every token, [size, embed]."""
-        return self.table if self.basis is None else self.basis @ self.table
 
     def forward(self, before: Tensor, kept: Tensor | None = None) -> Tensor:
         """Logits [batch, size] from what came before, [batch, fan_in].
@@ -88,22 +95,50 @@ class AutoregressiveNet(Trainable):
     """All columns of a table, tokens in, logits out.
 
     width: hidden units a column; embed: embedding size a column; context: number of features of
-    the optional context tensor [batch, context] (a condition, a parent's row, earlier rows).
+    the optional context tensor [batch, context] (an embedding of a text or an image). known: how
+    many columns, the first ones, are always given (a parent's row, the row before): they are read
+    and never drawn.
     """
 
     def __init__(
-        self, layouts: Sequence[ColumnLayout], *, width: int, embed: int, context: int = 0
+        self,
+        layouts: Sequence[ColumnLayout],
+        *,
+        width: int,
+        embed: int,
+        context: int = 0,
+        known: int = 0,
     ) -> None:
         super().__init__()
-        self.width, self.embed, self.context = width, embed, context
+        self.width, self.embed, self.context, self.known = width, embed, context, known
+        self.sizes = [layout.size for layout in layouts]
         self.nets = nn.ModuleList(
-            ColumnNet(layout, context + j * embed, width, embed) for j, layout in enumerate(layouts)
+            Embedded(layout, embed)
+            if j < known
+            else ColumnNet(layout, context + j * embed, width, embed)
+            for j, layout in enumerate(layouts)
         )
 
     @property
+    def embedded(self) -> list[Embedded]:
+        """The embeddings of all columns in order, known ones first."""
+        return [net for net in self.nets if isinstance(net, Embedded)]
+
+    @property
     def columns(self) -> list[ColumnNet]:
-        """The columns' networks in order."""
+        """The networks of the columns that are drawn, in order."""
         return [net for net in self.nets if isinstance(net, ColumnNet)]
+
+    @property
+    def drawn(self) -> range:
+        """Positions of the columns that are drawn."""
+        return range(self.known, len(self.nets))
+
+    def column(self, j: int) -> ColumnNet:
+        """The network of a column that is drawn."""
+        net = self.nets[j]
+        assert isinstance(net, ColumnNet)
+        return net
 
     def forward(
         self,
@@ -113,15 +148,15 @@ class AutoregressiveNet(Trainable):
     ) -> list[Tensor]:
         """Logits of columns given the true values before them: a list of [batch, size].
 
-        tokens: int64 [batch, columns]. columns: positions to compute; all by default.
+        tokens: int64 [batch, columns]. columns: positions to compute; by default all drawn ones.
         """
-        wanted = range(len(self.nets)) if columns is None else columns
+        wanted = self.drawn if columns is None else columns
         return self.logits(self.prepare(tokens, context), wanted)
 
     def prepare(self, tokens: Tensor, context: Tensor | None = None) -> Prepared:
         """What all columns read: the context, all embeddings, and in training a dropout mask."""
         parts = [] if context is None else [context]
-        parts += [F.embedding(tokens[:, j], net.embedding()) for j, net in enumerate(self.columns)]
+        parts += [F.embedding(tokens[:, j], net.embedding()) for j, net in enumerate(self.embedded)]
         kept = None
         if self.training:
             # One mask for all columns: they are independent networks, and random numbers cost.
@@ -130,18 +165,18 @@ class AutoregressiveNet(Trainable):
 
     def logits(self, prepared: Prepared, columns: Sequence[int]) -> list[Tensor]:
         """Logits of columns, a list of [batch, size]; what comes after a column is not read."""
-        nets, inputs = self.columns, prepared.inputs
-        return [nets[j](inputs[:, : self.context + j * self.embed], prepared.kept) for j in columns]
+        inputs, kept = prepared
+        return [self.column(j)(inputs[:, : self.context + j * self.embed], kept) for j in columns]
 
     def shared(self) -> list[nn.Parameter]:
         """Parameters that several columns use: the embeddings."""
-        return [column.table for column in self.columns]
+        return [column.table for column in self.embedded]
 
     def parts(self) -> list[list[nn.Parameter]]:
-        """The other parameters, by the one column that uses them."""
+        """The other parameters, by the one column that uses them; a known one has none."""
         return [
             [p for name, p in column.named_parameters() if name != "table"]
-            for column in self.columns
+            for column in self.embedded
         ]
 
     def flops_per_row(self) -> float:

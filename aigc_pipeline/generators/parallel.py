@@ -70,7 +70,7 @@ def backward(
 
 def split(net: AutoregressiveNet, columns: list[int]) -> list[list[int]]:
     """Columns in groups of about equal work: the largest first, each to the least busy group."""
-    work = {j: sum(p.numel() for p in net.columns[j].parameters()) for j in columns}
+    work = {j: sum(p.numel() for p in net.column(j).parameters()) for j in columns}
     groups: list[list[int]] = [[] for _ in range(GROUPS)]
     load = [0] * GROUPS
     for j in sorted(columns, key=lambda j: (-work[j], j)):

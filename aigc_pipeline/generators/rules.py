@@ -22,16 +22,17 @@ MAX_ROWS = 100_000
 Rules = dict[int, dict[int, np.ndarray]]
 
 
-def find_rules(tokens: np.ndarray, sizes: list[int]) -> Rules:
+def find_rules(tokens: np.ndarray, sizes: list[int], known: int = 0) -> Rules:
     """Allowed pairs of tokens for every two columns where some are ruled out.
 
     tokens: int32 [rows, columns] in the model's order; a column is ruled by earlier ones only.
+    known: how many columns, the first ones, are never drawn, so that nothing rules them.
     """
     tokens = tokens[:MAX_ROWS].astype(np.int64)
     rows = len(tokens)
     counts = [np.bincount(tokens[:, j], minlength=size) for j, size in enumerate(sizes)]
     rules: Rules = {}
-    for j, size in enumerate(sizes):
+    for j, size in list(enumerate(sizes))[known:]:
         for i in range(j):
             if sizes[i] > MAX_STATES or sizes[i] < 2 or size < 2:
                 continue

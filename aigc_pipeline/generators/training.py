@@ -101,7 +101,7 @@ class Trainable(nn.Module):
 
     @abstractmethod
     def parts(self) -> list[list[nn.Parameter]]:
-        """All other parameters, by the part that uses them."""
+        """All other parameters, by the part that uses them; none for a part not to be learned."""
 
 
 # (model, rows, context, parts) -> mean loss of each of these parts in nats, [parts]
@@ -260,6 +260,15 @@ def _run(
     model.eval()
     model.to("cpu")
     return history
+
+
+def shuffled(rows: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
+    """Row numbers in random order, int64 [rows]; rows of a group (int64 [rows]) side by side."""
+    order = rng.permutation(rows)
+    if groups is None:
+        return order
+    place = np.unique(groups, return_inverse=True)[1]
+    return np.argsort(rng.permutation(int(place.max()) + 1)[place], kind="stable")
 
 
 def _resume(

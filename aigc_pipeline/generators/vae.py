@@ -19,7 +19,7 @@ from aigc_pipeline.generators.latent import LatentNet
 from aigc_pipeline.generators.latent_training import train_latent
 from aigc_pipeline.generators.parallel import cores, make_pool
 from aigc_pipeline.generators.rules import Rules, find_rules, merge
-from aigc_pipeline.generators.training import Compute, History, Progress, silent
+from aigc_pipeline.generators.training import Compute, History, Progress, shuffled, silent
 
 FORMAT = 1
 EMBED = 16
@@ -61,8 +61,9 @@ class VAE(Generator):
         compute: Compute | None = None,
         checkpoint: Path | None = None,
         progress: Progress = silent,
+        groups: np.ndarray | None = None,
     ) -> History:
-        order = np.random.default_rng([seed, 1]).permutation(len(tokens))
+        order = shuffled(len(tokens), np.random.default_rng([seed, 1]), groups)
         held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
         torch.manual_seed(seed)
         net = LatentNet(

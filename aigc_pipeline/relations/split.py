@@ -25,9 +25,9 @@ def split_tables(
     the holdout; all other rows follow their owner. Rows without an owner in such a table are drawn
     too: those that name the same missing owner together, those that name none one by one.
 
-    A table that is kept is whole on both sides, but its rows are drawn like others for what they
-    own. Only owners are followed: a reference to another parent, or to a row of the same table, may
-    point to the other side, and is left as it is.
+    A table that is kept is whole on both sides, unless it owns rows: then its rows are entities,
+    and drawn like others. Only owners are followed: a reference to another parent, or to a row of
+    the same table, may point to the other side, and is left as it is.
 
     Raises InputError where a table would have no rows on one side.
     """
@@ -42,7 +42,7 @@ def split_tables(
     train: Frames = {}
     holdout: Frames = {}
     for name, df in frames.items():
-        if graph.tables[name].keep:
+        if graph.tables[name].keep and not graph.owned_by(name):
             train[name] = holdout[name] = df
             continue
         mask = pl.Series(held[name])

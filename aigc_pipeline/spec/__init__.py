@@ -17,6 +17,7 @@ from aigc_pipeline.spec.base import (
 )
 from aigc_pipeline.spec.dataset import (
     GATED_SCORES,
+    RELATIONAL_SCORES,
     DatasetSpec,
     EvaluationSpec,
     Gate,
@@ -49,6 +50,7 @@ from aigc_pipeline.spec.table import (
 __all__ = [
     "GATED_SCORES",
     "NAME",
+    "RELATIONAL_SCORES",
     "RESERVED_NAMES",
     "Balance",
     "Between",

@@ -25,6 +25,23 @@ GATED_SCORES = (
     "null_rate_error",
 )
 
+# Of all tables together: how they refer to each other. Judged once for the whole dataset.
+RELATIONAL_SCORES = (
+    "integrity",
+    "key_uniqueness",
+    "real_keys",
+    "cardinality_error",
+    "orphan_rate_error",
+    "null_reference_error",
+    "join_trend_error",
+    "parent_detection_auc",
+    "gap_error",
+    "span_error",
+    "autocorrelation_error",
+    "copied_entities",
+    "entity_membership_auc",
+)
+
 
 class Gate(Model):
     """A threshold; `holdout` stands for the figure that fresh real rows get.
@@ -89,15 +106,26 @@ class DatasetSpec(Model):
     @field_validator("gates")
     @classmethod
     def _known_scores(cls, gates: dict[str, Gate]) -> dict[str, Gate]:
+        known = (*GATED_SCORES, *RELATIONAL_SCORES)
         for name in gates:
-            if name not in GATED_SCORES:
-                raise ValueError(f"unknown score {name!r}: {did_you_mean(name, GATED_SCORES)}")
+            if name not in known:
+                raise ValueError(f"unknown score {name!r}: {did_you_mean(name, known)}")
         return gates
 
     @model_validator(mode="after")
     def _utility_needs_target(self) -> DatasetSpec:
         if "utility_gap" in self.gates and not any(t.target for t in self.tables.values()):
             raise ValueError("the gate utility_gap needs a `target` column in some table")
+        return self
+
+    @model_validator(mode="after")
+    def _relational_scores_need_relations(self) -> DatasetSpec:
+        relational = [name for name in self.gates if name in RELATIONAL_SCORES]
+        if relational and not any(t.parents for t in self.tables.values()):
+            raise ValueError(
+                f"the gate {relational[0]} judges how tables refer to each other, and no table has"
+                " `parents`; declare them or leave the gate out"
+            )
         return self
 
     @model_validator(mode="after")

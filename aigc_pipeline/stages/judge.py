@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
 
 from aigc_pipeline.errors import ArtefactError
-from aigc_pipeline.evaluation import check_gates, render_report
+from aigc_pipeline.evaluation import (
+    check_gates,
+    evaluate_relations,
+    render_report,
+    scored,
+)
 from aigc_pipeline.evaluation import evaluate as evaluate_table
+from aigc_pipeline.evaluation.relational import entities_of
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import read_parquet
-from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.relations import Graph
+from aigc_pipeline.schema import TableSchema
+from aigc_pipeline.spec import DatasetSpec, TableSpec
 from aigc_pipeline.stages.learn import BASELINE, load_model, read_rows
 from aigc_pipeline.stages.prepare import read_schema
 from aigc_pipeline.stages.result import StageResult, check
 from aigc_pipeline.tabular import TableModel
 from aigc_pipeline.warehouse import create_release, publish, query
 from aigc_pipeline.warehouse.duck import identifier
+
+ENTITY = "(entity)"  # a column that says whose a row is, beside the table's own
 
 
 def evaluate(
@@ -32,46 +46,108 @@ def evaluate(
     validated = _input(lake, _input(lake, model, "features"), "validated")
     seed = spec.synthesis.seed if seed is None else seed
     tell = progress or silent
-    models = {name: load_model(model, name) for name in spec.tables}
+    graph = Graph(spec.tables)
+    models = {} if graph.is_related else {name: load_model(model, name) for name in spec.tables}
+    tables = _read(validated, synthetic, spec)
+    if graph.is_related:
+        tables = tables.with_entities(graph, spec.tables)
     evaluations = {}
     for name, table in spec.tables.items():
-        schema = read_schema(validated, name)
+        if table.keep:  # real by declaration
+            continue
+        schema, parts = tables.schemas[name], tables.of(name)
+        subject = spec.privacy.subject if spec.privacy.subject in schema.names else None
+        subject = ENTITY if ENTITY in parts[0].columns else subject
         evaluations[name] = evaluate_table(
-            read_parquet(validated.file(f"{name}/train.parquet")),
-            read_parquet(validated.file(f"{name}/holdout.parquet")),
-            read_rows(synthetic, BASELINE, name),
+            *parts,
             schema,
             target=table.target,
             min_subjects=spec.privacy.min_subjects,
-            subject=spec.privacy.subject if spec.privacy.subject in schema.names else None,
-            model=models[name],
+            subject=subject,
+            model=models.get(name),
             seed=(seed + zlib.crc32(name.encode())) % 2**32,
             progress=_told(tell, name),
         )
-    gates = check_gates(evaluations, spec.gates)
+    relations = None
+    if graph.is_related:
+        relations = evaluate_relations(
+            tables.train,
+            tables.holdout,
+            tables.synthetic,
+            tables.schemas,
+            graph,
+            spec.tables,
+            min_subjects=spec.privacy.min_subjects,
+            seed=seed % 2**32,
+            progress=_told(tell, "all tables"),
+        )
+    gates = check_gates(evaluations, spec.gates, relations)
     inputs = {"validated": validated, "model": model, "synthetic": synthetic}
     with lake.writing(spec.name, "evaluation", inputs=inputs, spec_sha256=spec.sha256()) as draft:
-        draft.write_json(
-            "scores.json",
-            {
-                "evaluations": {n: e.model_dump(mode="json") for n, e in evaluations.items()},
-                "gates": [gate.model_dump(mode="json") for gate in gates],
-            },
-        )
-        report = render_report(spec, evaluations, gates, _facts(spec, synthetic, model, models))
+        stored: dict[str, Any] = {
+            "evaluations": {n: e.model_dump(mode="json") for n, e in evaluations.items()},
+            "gates": [gate.model_dump(mode="json") for gate in gates],
+        }
+        if relations is not None:
+            stored["relations"] = relations.model_dump(mode="json")
+        draft.write_json("scores.json", stored)
+        facts = _facts(spec, synthetic, model, models)
+        report = render_report(spec, evaluations, gates, facts, relations)
         (draft.path / "report.html").write_text(report, encoding="utf-8")
     assert draft.version is not None
     missed = [f"{gate.table}: {gate.message}" for gate in gates if not gate.passed]
     message = "; ".join(missed) or f"{len(gates)} gates passed"
     scores = {
-        name: {key: score.value for key, score in e.scores.items() if score.value is not None}
-        for name, e in evaluations.items()
+        name: {key: score["value"] for key, score in found.items() if score["value"] is not None}
+        for name, found in scored(stored).items()
     }
     return StageResult(
         draft.version,
         {"scores": scores, "report": draft.version.path / "report.html"},
         [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
     )
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables of a dataset by name: training, holdout and synthetic rows."""
+
+    train: dict[str, pl.DataFrame]
+    holdout: dict[str, pl.DataFrame]
+    synthetic: dict[str, pl.DataFrame]
+    schemas: dict[str, TableSchema]
+
+    def of(self, table: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """One table's three parts."""
+        return self.train[table], self.holdout[table], self.synthetic[table]
+
+    def with_entities(self, graph: Graph, specs: Mapping[str, TableSpec]) -> Tables:
+        """The same with the column ENTITY in every table whose rows another one owns."""
+
+        def marked(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+            whose = entities_of(tables, self.schemas, graph, specs)
+            return tables | {n: tables[n].with_columns(w.alias(ENTITY)) for n, w in whose.items()}
+
+        return replace(
+            self,
+            train=marked(self.train),
+            holdout=marked(self.holdout),
+            synthetic=marked(self.synthetic),
+        )
+
+
+def _read(validated: Version, synthetic: Version, spec: DatasetSpec) -> Tables:
+    """All tables; what is released of kept ones is what was read."""
+    train, holdout = (
+        {name: read_parquet(validated.file(f"{name}/{side}.parquet")) for name in spec.tables}
+        for side in ("train", "holdout")
+    )
+    made = {
+        name: train[name] if table.keep else read_rows(synthetic, BASELINE, name)
+        for name, table in spec.tables.items()
+    }
+    schemas = {name: read_schema(validated, name) for name in spec.tables}
+    return Tables(train, holdout, made, schemas)
 
 
 def _told(progress: Progress, name: str) -> Callable[[str], None]:
@@ -92,6 +168,7 @@ def _facts(
 ) -> dict[str, str]:
     """Provenance lines for the report."""
     families = dict.fromkeys(fitted.card["family"] for fitted in models.values())
+    families = families or {spec.generator.family: None}
     warnings = [
         f"{name}: {text}"
         for name, fitted in models.items()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from aigc_pipeline.errors import ArtefactError, InputError
@@ -14,12 +17,15 @@ from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import ShardWriter, read_parquet
 from aigc_pipeline.privacy.budget import Budget
 from aigc_pipeline.schema import TableSchema
-from aigc_pipeline.spec import DatasetSpec, Where
-from aigc_pipeline.stages.prepare import scenario_tables
+from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.stages.databases import Databases, is_database, rules_hold
+from aigc_pipeline.stages.inputs import input_of
+from aigc_pipeline.stages.prepare import read_schema, scenario_tables
 from aigc_pipeline.stages.result import StageResult, check
 from aigc_pipeline.tabular import TableModel, train_model
 
 BASELINE = "baseline"
+SLICE = 65_536  # rows of a table in memory that are written at a time
 
 
 def train(
@@ -41,7 +47,9 @@ def train(
     with lake.writing(
         spec.name, "model", inputs={"features": features}, spec_sha256=spec.sha256()
     ) as draft:
-        for name in spec.tables:
+        if "plans.json" in features.files():
+            draft.write_json("plans.json", features.read_json("plans.json"))
+        for name in learned_tables(features):
             codec = TableCodec.from_json(features.read_json(f"{name}/codecs.json"))
             tokens = read_parquet(features.file(f"{name}/tokens.parquet")).to_numpy()
             model = train_model(
@@ -50,6 +58,7 @@ def train(
                 generator,
                 spec.privacy,
                 budget=_budget(features, name),
+                groups=_entities(features, name),
                 seed=seed,
                 compute=compute,
                 checkpoint=lake.checkpoint(spec.name, name),
@@ -80,6 +89,21 @@ def train(
     return StageResult(draft.version, metadata, checks)
 
 
+def learned_tables(version: Version) -> list[str]:
+    """The tables that a features or model version has codecs of, parents first."""
+    if "plans.json" in version.files():
+        return list(version.read_json("plans.json"))
+    return [name.rpartition("/")[0] for name in version.files() if name.endswith("/codecs.json")]
+
+
+def _entities(features: Version, table: str) -> np.ndarray | None:
+    """The root entity of each row of tokens, int64 [rows]; None where each row is its own."""
+    name = f"{table}/entities.parquet"
+    if name not in features.files():
+        return None
+    return read_parquet(features.file(name)).to_series().to_numpy()
+
+
 def _budget(features: Version, table: str) -> Budget | None:
     """What a table's codecs spent of a privacy budget; None where they were fitted without one."""
     name = f"{table}/accountant.json"
@@ -94,45 +118,40 @@ def synthesize(
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> StageResult:
-    """Sample the baseline and every scenario to Parquet shards, in constant memory."""
+    """Sample the baseline and every scenario to Parquet shards.
+
+    Single tables need constant memory, a database of related ones what its rows need.
+    """
     model = lake.current(spec.name, "model")
     seed = spec.synthesis.seed if seed is None else seed
-    models = {name: load_model(model, name) for name in spec.tables}
-    schemas = {name: m.schema for name, m in models.items()}
+    tell = progress or silent
+    make = _make_databases if is_database(spec) else _make_tables
     made: dict[str, dict[str, int]] = {}
     odd: list[str] = []
     broken: list[str] = []
     with lake.writing(
         spec.name, "synthetic", inputs={"model": model}, spec_sha256=spec.sha256()
     ) as draft:
-        for scenario, table, count in _orders(lake, spec, schemas, rows):
-            what_if = spec.synthesis.scenarios.get(scenario)
-            where = what_if.where if what_if else None
-            batches = models[table].sample_batches(
-                count,
-                seed=seed,
-                where=where,
-                balance=what_if.balance if what_if else None,
-                stream=f"{scenario}/{table}",
-                progress=_named(progress or silent, f"{scenario}: {table}"),
-            )
-            folder = draft.path / scenario / table
+        for each in make(lake, spec, model, rows, seed, tell):
             notes = {
                 "synthetic": "true",
                 "dataset": spec.name,
-                "scenario": scenario,
+                "scenario": each.scenario,
                 "seed": str(seed),
             }
+            place = f"{each.scenario}/{each.table}"
             try:
-                with ShardWriter(folder, metadata=notes) as writer:
-                    for batch in batches:
+                with ShardWriter(draft.path / place, metadata=notes) as writer:
+                    for batch in each.batches:
                         writer.write(batch)
             except InputError as error:
-                raise InputError(f"scenario {scenario!r}, table {table!r}: {error}") from error
-            made.setdefault(scenario, {})[table] = writer.rows
-            found_odd, found_broken = _inspect(writer.paths, models[table].codec, where)
-            odd += [f"{scenario}/{table}: {what}" for what in found_odd]
-            broken += [f"{scenario}/{table}: {found_broken} rows"] if found_broken else []
+                raise InputError(
+                    f"scenario {each.scenario!r}, table {each.table!r}: {error}"
+                ) from error
+            made.setdefault(each.scenario, {})[each.table] = writer.rows
+            found_odd, found_broken = _inspect(writer.paths, each)
+            odd += [f"{place}: {what}" for what in found_odd]
+            broken += [f"{place}: {found_broken} rows"] if found_broken else []
         draft.meta.update(seed=seed, rows=made)
         if odd or broken:  # a defect of ours: evidence is not worth keeping
             raise ArtefactError(f"synthetic rows break their own contract: {odd + broken}")
@@ -140,8 +159,58 @@ def synthesize(
         check("synthetic", "schema_kept", not odd, "columns and types are the source's own"),
         check("synthetic", "constraints_hold", not broken, "every row keeps every rule"),
     ]
+    validated = input_of(lake, model, "features", "validated")
+    schemas = {name: read_schema(validated, name) for name in spec.tables}
     metadata = {"rows": made[BASELINE], "schema": schemas, "scenarios": made, "seed": seed}
     return StageResult(draft.version, metadata, checks)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A synthetic table to be written: its rows in batches, and what must hold in each of them."""
+
+    scenario: str
+    table: str
+    batches: Iterable[pl.DataFrame]
+    schema: TableSchema
+    holds: pl.Expr
+
+
+def _make_tables(
+    lake: Lake, spec: DatasetSpec, model: Version, rows: int | None, seed: int, tell: Progress
+) -> Iterator[_Table]:
+    """Tables made one by one, each by its own model, in constant memory."""
+    models = {name: load_model(model, name) for name in spec.tables}
+    schemas = {name: m.schema for name, m in models.items()}
+    for scenario, table, count in _orders(lake, spec, schemas, rows):
+        what_if = spec.synthesis.scenarios.get(scenario)
+        where = what_if.where if what_if else None
+        batches = models[table].sample_batches(
+            count,
+            seed=seed,
+            where=where,
+            balance=what_if.balance if what_if else None,
+            stream=f"{scenario}/{table}",
+            progress=_named(tell, f"{scenario}: {table}"),
+        )
+        holds = models[table].codec.satisfied(where)
+        yield _Table(scenario, table, batches, schemas[table], holds)
+
+
+def _make_databases(
+    lake: Lake, spec: DatasetSpec, model: Version, rows: int | None, seed: int, tell: Progress
+) -> Iterator[_Table]:
+    """Whole databases, parents first, in memory."""
+    validated = input_of(lake, model, "features", "validated")
+    schemas = {name: read_schema(validated, name) for name in spec.tables}
+    models = {name: load_model(model, name) for name in learned_tables(model)}
+    databases = Databases(lake, spec, model, models, schemas, validated)
+    for scenario in (BASELINE, *spec.synthesis.scenarios):
+        what_if = spec.synthesis.scenarios.get(scenario)
+        told = _named(tell, scenario)
+        for table, frame in databases.tables(scenario, what_if, rows, seed, told):
+            holds = rules_hold(spec.tables[table], schemas[table])
+            yield _Table(scenario, table, frame.iter_slices(SLICE), schemas[table], holds)
 
 
 def load_model(model: Version, table: str) -> TableModel:
@@ -170,16 +239,16 @@ def _named(progress: Progress, name: str) -> Progress:
     return lambda message, done: progress(f"{name}, {message}", done)
 
 
-def _inspect(shards: list[Path], codec: TableCodec, where: Where | None) -> tuple[list[str], int]:
+def _inspect(shards: list[Path], table: _Table) -> tuple[list[str], int]:
     """What the files themselves say: columns off the schema, rows that break a rule."""
     odd: list[str] = []
     broken = 0
     for shard in shards:
         df = read_parquet(shard)
-        expected = {c.name: c.dtype for c in codec.schema.columns}
+        expected = {c.name: c.dtype for c in table.schema.columns}
         found = {name: str(dtype) for name, dtype in df.schema.items()}
         odd += [f"{c}: {found.get(c)} for {t}" for c, t in expected.items() if found.get(c) != t]
-        broken += df.select((~codec.satisfied(where)).sum()).item()
+        broken += df.select((~table.holds).sum()).item()
     return odd, broken
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from aigc_pipeline.dataset_file import pointing_into
 from aigc_pipeline.errors import ArtefactError, FieldError, InputError, did_you_mean
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.conditions import check_where
-from aigc_pipeline.lake import Lake, Version
+from aigc_pipeline.lake import Draft, Lake, Version
 from aigc_pipeline.parquet import read_parquet, write_parquet
 from aigc_pipeline.privacy.budget import Budget, check_dp
 from aigc_pipeline.relations import (
@@ -24,6 +25,8 @@ from aigc_pipeline.relations import (
     inspect_relations,
     split_tables,
 )
+from aigc_pipeline.relations.plan import ENTITY
+from aigc_pipeline.relations.selection import by_table
 from aigc_pipeline.relations.split import draw_rows
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import (
@@ -35,6 +38,7 @@ from aigc_pipeline.sources import (
 )
 from aigc_pipeline.sources.clean import MIN_ROWS, check_size
 from aigc_pipeline.spec import DatasetSpec, Scenario, Severity, TableSpec
+from aigc_pipeline.stages.databases import is_database, wide_tables
 from aigc_pipeline.stages.result import Check, StageResult, check
 from aigc_pipeline.synthesis.balance import check_balance
 from aigc_pipeline.tabular import encode_table
@@ -111,7 +115,7 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
             df = read_parquet(raw.file(f"{name}.parquet"))
             schemas[name] = infer_schema(df, name, table, kept=spec.kept)
             frames[name] = df
-        check_scenarios(spec, schemas)
+        check_scenarios(spec, schemas, graph)
         check_owner_columns(schemas, graph)
         frames, dropped = _without_orphans(frames, graph, spec)
         facts = inspect_relations(frames, graph)
@@ -183,11 +187,14 @@ def _earlier_rows(lake: Lake, dataset: str, table: str) -> pl.DataFrame | None:
     return pl.concat(parts) if parts else None
 
 
-def check_scenarios(spec: DatasetSpec, schemas: dict[str, TableSchema]) -> None:
+def check_scenarios(spec: DatasetSpec, schemas: dict[str, TableSchema], graph: Graph) -> None:
     """Raise FieldError for a scenario whose columns fit no table, and for an unknown subject."""
     known = [c for schema in schemas.values() for c in schema.names]
     for scenario, what_if in spec.synthesis.scenarios.items():
         at = ("synthesis", "scenarios", scenario)
+        if is_database(spec):
+            by_table(what_if.where, schemas, graph, (*at, "where"))
+            continue
         fitting = scenario_tables(what_if, schemas)
         if not fitting:
             named = [("where", c) for c in what_if.where] + [
@@ -288,23 +295,41 @@ def featurize(lake: Lake, spec: DatasetSpec) -> StageResult:
     with lake.writing(
         spec.name, "features", inputs={"validated": validated}, spec_sha256=spec.sha256()
     ) as draft:
-        for name, table in spec.tables.items():
-            train = read_parquet(validated.file(f"{name}/train.parquet"))
-            codec, encoded, budget = _encode(train, read_schema(validated, name), table, spec)
-            # A number may have several columns of tokens, so its name alone would not do.
-            names = [f"{i}: {' + '.join(c.columns)}" for i, c in enumerate(codec.codecs)]
-            tokens = pl.DataFrame(encoded, schema=names)
-            write_parquet(tokens, draft.path / name / "tokens.parquet")
-            if budget is not None:
-                draft.write_json(f"{name}/accountant.json", budget.to_json())
-            draft.write_json(f"{name}/codecs.json", codec.to_json())
-            sizes[name] = {
-                "learned_columns": len(codec.codecs),
-                "tokens": sum(codec.sizes),
-                "rows": len(encoded),
-            }
+        schemas = {name: read_schema(validated, name) for name in spec.tables}
+        if is_database(spec):
+            wide = wide_tables(validated, spec, schemas)
+            draft.write_json(
+                "plans.json", {n: w.plan.model_dump(mode="json") for n, w in wide.items()}
+            )
+            for name, each in wide.items():
+                entities = pl.DataFrame(each.frame[ENTITY])
+                write_parquet(entities, draft.path / name / "entities.parquet")
+                encoded = _encode(each.frame, each.schema, each.spec, spec, each.known)
+                sizes[name] = _write_features(draft, name, *encoded)
+        else:
+            for name, table in spec.tables.items():
+                train = read_parquet(validated.file(f"{name}/train.parquet"))
+                encoded = _encode(train, schemas[name], table, spec)
+                sizes[name] = _write_features(draft, name, *encoded)
         draft.meta["sizes"] = sizes
     return StageResult(draft.version, {"sizes": sizes})
+
+
+def _write_features(
+    draft: Draft, name: str, codec: TableCodec, encoded: np.ndarray, budget: Budget | None
+) -> dict[str, int]:
+    """A table's codecs and tokens as files; returns how large they are."""
+    # A number may have several columns of tokens, so its name alone would not do.
+    names = [f"{i}: {' + '.join(c.columns)}" for i, c in enumerate(codec.codecs)]
+    write_parquet(pl.DataFrame(encoded, schema=names), draft.path / name / "tokens.parquet")
+    if budget is not None:
+        draft.write_json(f"{name}/accountant.json", budget.to_json())
+    draft.write_json(f"{name}/codecs.json", codec.to_json())
+    return {
+        "learned_columns": len(codec.codecs) - codec.known_tokens,
+        "tokens": sum(codec.sizes[codec.known_tokens :]),
+        "rows": len(encoded),
+    }
 
 
 def read_schema(validated: Version, table: str) -> TableSchema:
@@ -313,10 +338,20 @@ def read_schema(validated: Version, table: str) -> TableSchema:
 
 
 def _encode(
-    train: pl.DataFrame, schema: TableSchema, table: TableSpec, spec: DatasetSpec
+    train: pl.DataFrame,
+    schema: TableSchema,
+    table: TableSpec,
+    spec: DatasetSpec,
+    known: Sequence[str] | None = None,
 ) -> tuple[TableCodec, np.ndarray, Budget | None]:
-    lead = sorted({c for s in spec.synthesis.scenarios.values() for c in s.columns})
+    """Codecs and tokens of training rows. known: of a wide table, the columns that are given."""
+    named = {c.rpartition(".")[2] for s in spec.synthesis.scenarios.values() for c in s.columns}
     subject = spec.privacy.subject if spec.privacy.subject in schema.names else None
     return encode_table(
-        train, schema, table, spec.privacy.model_copy(update={"subject": subject}), lead=lead
+        train,
+        schema,
+        table,
+        spec.privacy.model_copy(update={"subject": subject if known is None else ENTITY}),
+        lead=sorted(named),
+        known=known or (),
     )

@@ -127,8 +127,9 @@ def _table(release: Release, table: ReleasedTable) -> Row:
 def _columns(
     connection: duckdb.DuckDBPyConnection, release: Release, table: ReleasedTable
 ) -> Iterable[Row]:
-    judged = release.evaluations[table.table]["columns"] if table.scenario == BASELINE else []
-    errors = {column["column"]: column["shape_error"] for column in judged}
+    # A kept table has no evaluation.
+    judged = release.evaluations.get(table.table) if table.scenario == BASELINE else None
+    errors = {c["column"]: c["shape_error"] for c in judged["columns"]} if judged else {}
     types = dict(table.columns)
     for position, column in enumerate(release.schemas[table.table].columns, 1):
         # A column at a time, so that memory holds the distinct values of one.
@@ -187,8 +188,8 @@ def _facts(release: Release) -> Row:
 
 
 def _scores(release: Release) -> Iterable[Row]:
-    for table, evaluation in sorted(release.evaluations.items()):
-        for name, score in evaluation["scores"].items():
+    for table, scores in release.scores.items():
+        for name, score in scores.items():
             fields = ("value", "error", "reference", "better", "description", "why_not")
             row = {field: score.get(field) for field in fields}
             yield row | {

@@ -142,7 +142,10 @@ TABLES = (
             **_RELEASE,
             **_RELEASED_AT,
             "is_current": ("BOOLEAN", "Whether the release is the one in this warehouse"),
-            "table_name": ("VARCHAR", "Table that was judged"),
+            "table_name": (
+                "VARCHAR",
+                "Table that was judged; (relations) for all together",
+            ),
             "score": ("VARCHAR", "Name of the score"),
             "value": ("DOUBLE", "Score of the synthetic rows; missing if not evaluated"),
             "error": ("DOUBLE", "Standard error of the value, from the rows it was computed on"),
@@ -158,7 +161,10 @@ TABLES = (
         {
             **_DATASET,
             **_RELEASE,
-            "table_name": ("VARCHAR", "Table that was checked"),
+            "table_name": (
+                "VARCHAR",
+                "Table that was checked; (relations) for all together",
+            ),
             "check_type": (
                 "VARCHAR",
                 "gate (a score's limit) or validation (a rule for the source)",

@@ -31,7 +31,7 @@ def judge(
 
     Raises ArtefactError when the evaluation is of other rows, or either version changed since.
     """
-    from aigc_pipeline.evaluation import Evaluation, check_gates
+    from aigc_pipeline.evaluation import Evaluation, RelationalEvaluation, check_gates
 
     for version, stage in ((synthetic, "synthetic"), (evaluation, "evaluation")):
         if (version.dataset, version.stage) != (spec.name, stage):
@@ -53,17 +53,20 @@ def judge(
         evaluations = {
             name: Evaluation.model_validate(value) for name, value in scores["evaluations"].items()
         }
+        stored = scores.get("relations")
+        relations = None if stored is None else RelationalEvaluation.model_validate(stored)
     except (KeyError, AttributeError, ValueError) as error:
         raise ArtefactError(
             f"{evaluation.path / 'scores.json'}: not in the shape that this version reads;"
             f" evaluate {spec.name} again"
         ) from error
-    if missing := sorted(set(schemas) - set(evaluations)):
+    kept = {name for name, table in spec.tables.items() if table.keep}  # real, as declared
+    if missing := sorted(set(schemas) - set(evaluations) - kept):
         raise ArtefactError(
             f"{spec.name}: evaluation {evaluation.id} has no scores of {', '.join(missing)};"
             " evaluate again"
         )
-    return check_gates(evaluations, spec.gates), scores
+    return check_gates(evaluations, spec.gates, relations), scores
 
 
 def read_tables(

@@ -105,8 +105,8 @@ def _info(release: Release, is_current: bool) -> ReleaseInfo:
             seed=release.notes.seed,
             rows=release.notes.rows,
             scores={
-                table: {name: score.get("value") for name, score in evaluation["scores"].items()}
-                for table, evaluation in sorted(release.evaluations.items())
+                table: {name: score.get("value") for name, score in scores.items()}
+                for table, scores in release.scores.items()
             },
             synthetic=inputs["synthetic"]["version"],
             evaluation=inputs["evaluation"]["version"],

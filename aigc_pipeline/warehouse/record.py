@@ -143,6 +143,13 @@ class Release:
         return self._scores["evaluations"]
 
     @property
+    def scores(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Table, or what stands for all tables together -> its scores as plain data."""
+        from aigc_pipeline.evaluation import scored
+
+        return scored(self._scores)
+
+    @property
     def gates(self) -> list[dict[str, Any]]:
         """The GateResults it was approved on, as plain data."""
         return self._scores["gates"]

@@ -1,0 +1,520 @@
+"""Wide training rows: each table's own columns beside all that its rows are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from aigc_pipeline.errors import FieldError
+from aigc_pipeline.relations import plan as names
+from aigc_pipeline.relations.graph import Graph, Relation
+from aigc_pipeline.relations.history import GROUP, gaps_of, history_of, mean_name, previous_name
+from aigc_pipeline.relations.links import (
+    Link,
+    find_depths,
+    find_entities,
+    find_groups,
+    find_link,
+    gather,
+)
+from aigc_pipeline.relations.plan import (
+    ENTITY,
+    FIRST,
+    GAP,
+    LEFT,
+    POSITION,
+    ROWS,
+    ReferencePlan,
+    TablePlan,
+    count_name,
+    hidden,
+    renamed,
+    usual_name,
+)
+from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
+from aigc_pipeline.spec import Constraint, Kind, Source, TableSpec
+
+MAX_STEPS = 100  # rows under one owner, up to which rows without an order are made one by one
+MAX_WORDS = 1000  # values of a category that other tables' rows are told
+USUAL = 0.2  # by how much a parent's children agree more on a value than all rows do
+USUAL_WORDS = 50  # values of a column, for parents to have a usual one
+
+
+@dataclass(frozen=True)
+class Wide:
+    """A table as its model sees it.
+
+    frame: training rows, with the number of each one's root entity. known: columns that are given
+    with each row to make, the others are drawn.
+    """
+
+    frame: pl.DataFrame
+    schema: TableSchema
+    spec: TableSpec
+    known: list[str]
+    plan: TablePlan
+
+
+@dataclass
+class _Draft:
+    """A table on its way to wide rows; columns as (values, schema)."""
+
+    known: dict[str, tuple[pl.Series, ColumnSchema]] = field(default_factory=dict)
+    drawn: dict[str, tuple[pl.Series, ColumnSchema]] = field(default_factory=dict)
+
+
+def widen(
+    frames: Mapping[str, pl.DataFrame],
+    graph: Graph,
+    schemas: Mapping[str, TableSchema],
+    *,
+    whole: Mapping[str, pl.DataFrame] | None = None,
+    min_subjects: int = 5,
+) -> dict[str, Wide]:
+    """Wide rows of every table that has something to learn; a mere lookup table is left out.
+
+    frames: training rows with derived columns, of whole root entities. whole: all rows of tables
+    that are referred to from other entities: a parent that is only held out is none that is
+    missing. min_subjects: entities that
+    the end of a table's time rests on. Raises FieldError for an ordering column with missing
+    values.
+    """
+    return _Widener(frames, graph, schemas, whole or {}, min_subjects).tables()
+
+
+class _Widener:
+    def __init__(
+        self,
+        frames: Mapping[str, pl.DataFrame],
+        graph: Graph,
+        schemas: Mapping[str, TableSchema],
+        whole: Mapping[str, pl.DataFrame],
+        min_subjects: int,
+    ) -> None:
+        self.frames, self.graph, self.schemas = frames, graph, schemas
+        self.min_subjects = min_subjects
+        self.parents: dict[str, pl.DataFrame] = {}  # by relation, the rows it may lead to
+        self.links: dict[str, Link] = {}
+        for relation in graph.relations:
+            owned = graph.owner_of(relation.child) == relation
+            parent = frames[relation.parent]
+            if not owned and not relation.is_self:
+                parent = whole.get(relation.parent, parent)
+            self.parents[relation.name] = parent
+            both = {relation.child: frames[relation.child], relation.parent: parent}
+            self.links[relation.name] = find_link(both, relation)
+        self.usual = {r.name: self._usual_columns(r) for r in graph.relations}
+        self.entities = find_entities(frames, graph)
+        self.context: dict[str, list[tuple[str, str]]] = {}
+
+    def tables(self) -> dict[str, Wide]:
+        made = {}
+        for name in self.graph.order:
+            keep = self.graph.tables[name].keep
+            wide = self._kept(name) if keep else self._made(name)
+            if wide is not None:
+                made[name] = wide
+        return made
+
+    def _told(self, table: str) -> list[ColumnSchema]:
+        """The columns of a table that other tables' rows are made with."""
+        found = []
+        for column in self.schemas[table].columns:
+            if column.is_generated or column.kind == Kind.TEXT:
+                continue
+            distinct = self.frames[table][column.name].n_unique()
+            if distinct > 1 and (column.is_numeric or distinct <= MAX_WORDS):
+                found.append(column)
+        return found
+
+    def _kept(self, name: str) -> Wide | None:
+        """A kept table's rows are given; only how many children they have is learned."""
+        draft = _Draft()
+        counts = self._add_counts(name, draft, owned_only=True)
+        if not counts:
+            return None
+        for column in self._told(name):
+            draft.known[column.name] = self.frames[name][column.name], column
+        self.context[name] = [(name, c) for c in draft.known]
+        plan = TablePlan(
+            table=name,
+            columns=self.schemas[name],
+            rows=len(self.frames[name]),
+            keep=True,
+            own=list(draft.known),
+            counts=counts,
+        )
+        return self._wide(name, draft, plan, np.arange(len(self.frames[name])))
+
+    def _made(self, name: str) -> Wide:
+        df, schema, spec = self.frames[name], self.schemas[name], self.graph.tables[name]
+        owner = self.graph.owner_of(name)
+        link = None if owner is None else self.links[owner.name]
+        inherited = [] if owner is None or link is None else self._inherited(name, owner, link)
+        numbered = self._numbered(name, owner, link)
+        apart = {*inherited, *(() if owner is None else owner.columns), spec.order_by}
+        apart |= {numbered[0]} if numbered else set()
+        own = [
+            c
+            for c in schema.columns
+            if not c.is_generated and c.derived is None and c.name not in apart
+        ]
+        draft, order = _Draft(), np.arange(len(df))
+        for column in own:
+            draft.drawn[column.name] = df[column.name], column
+        history: list[str] = []
+        means: list[str] = []
+        strays: dict[str, dict[int, float]] = {}
+        orphan_values: list[list[str | None]] = []
+        if owner is not None and link is not None:
+            groups = find_groups(df, owner, link)
+            order = self._order(name, groups)
+            self._add_owner(owner, link, draft)
+            history, means = self._add_history(name, own, groups, order, draft)
+            strays = _strays(groups, link, len(self.frames[owner.parent]))
+            orphan_values = self._orphan_values(df, owner, link)
+        references = [
+            self._add_reference(r, draft)
+            for r in self.graph.references_of(name)
+            if not self.graph.tables[r.parent].keep and not set(r.columns) <= set(inherited)
+        ]
+        counts = self._add_counts(name, draft, owned_only=False)
+        if owner is None:  # a root is made by its model alone: keys and derived columns with it
+            for column in schema.columns:
+                if column.derived is not None or self._is_fresh(column):
+                    draft.drawn.setdefault(column.name, (df[column.name], column))
+        else:
+            for column in schema.columns:
+                if self._is_fresh(column):
+                    draft.drawn[column.name] = df[column.name], column
+        above = [] if owner is None else self.context.get(owner.parent, [])
+        self.context[name] = [(name, c.name) for c in self._told(name)] + above
+        plan = TablePlan(
+            table=name,
+            columns=schema,
+            rows=len(df),
+            owner=None if owner is None else owner.parent,
+            own=[c.name for c in own],
+            inherited=inherited,
+            context=above,
+            history=history,
+            means=means,
+            order=spec.order_by if history else None,
+            order_end=self._end(name) if history and spec.order_by else None,
+            references=references,
+            counts=counts,
+            strays=strays,
+            numbered=numbered,
+            orphan_values=orphan_values,
+        )
+        return self._wide(name, draft, plan, order)
+
+    def _is_fresh(self, column: ColumnSchema) -> bool:
+        """Made afresh and no reference to a parent."""
+        return column.is_generated and column.parent is None
+
+    def _wide(self, name: str, draft: _Draft, plan: TablePlan, order: np.ndarray) -> Wide:
+        both = {**draft.known, **draft.drawn}
+        frame = pl.DataFrame([values.alias(column) for column, (values, _) in both.items()])
+        frame = frame.with_columns(pl.Series(ENTITY, self.entities[name]))[order]
+        columns = [renamed_if(schema, column) for column, (_, schema) in both.items()]
+        schema = TableSchema(name=name, columns=columns)
+        spec = self._wide_spec(name, schema, with_rules=self.graph.owner_of(name) is None)
+        return Wide(frame, schema, spec, list(draft.known), plan)
+
+    def _wide_spec(self, name: str, schema: TableSchema, *, with_rules: bool) -> TableSpec:
+        """The table's spec, less what is no concern of its model's."""
+        spec = self.graph.tables[name]
+        present = set(schema.names)
+        rules = [
+            c
+            for c in spec.constraints
+            if set(c.columns()) <= present and (with_rules or c.fixed_combination)
+        ]
+        for relation in self.graph.references_of(name):  # a composite key goes together
+            if len(relation.columns) > 1 and set(relation.columns) <= present:
+                rules.append(Constraint(fixed_combination=list(relation.columns)))
+        return TableSpec(
+            source=Source(file="wide"),
+            target=spec.target if spec.target in present else None,
+            columns={c: s for c, s in spec.columns.items() if c in present},
+            derive=spec.derive if with_rules and not spec.keep else {},
+            constraints=[] if spec.keep else rules,
+        )
+
+    def _inherited(self, name: str, owner: Relation, link: Link) -> list[str]:
+        """Columns that equal the owner's of the same name wherever there is an owner."""
+        df, parent = self.frames[name], self.frames[owner.parent]
+        here = np.flatnonzero(link.row >= 0)
+        spec = self.graph.tables[name]
+        found = []
+        for column in self.schemas[name].columns:
+            skipped = {*owner.columns, *spec.keys, spec.order_by}
+            if column.name in skipped or column.derived is not None or not len(here):
+                continue
+            if column.name not in parent.columns:
+                continue
+            mine, theirs = df[column.name], parent[column.name]
+            if mine.dtype == theirs.dtype and mine[here].equals(
+                theirs[link.row[here]], null_equal=True
+            ):
+                found.append(column.name)
+        return found
+
+    def _numbered(
+        self, name: str, owner: Relation | None, link: Link | None
+    ) -> tuple[str, int] | None:
+        """A part of the key that counts an owner's rows: the column, and where it starts."""
+        spec = self.graph.tables[name]
+        parts = [c for c in spec.keys if c not in spec.references]
+        if owner is None or link is None or len(spec.keys) < 2 or len(parts) != 1:
+            return None
+        values = self.frames[name][parts[0]]
+        if not values.dtype.is_integer():
+            return None
+        groups = find_groups(self.frames[name], owner, link)
+        order = self._order(name, groups)
+        ranks = pl.DataFrame({GROUP: groups[order]}).select(pl.int_range(pl.len()).over(GROUP))
+        starts = (values[order] - ranks.to_series()).unique()
+        return (parts[0], int(starts[0])) if len(starts) == 1 and starts[0] in (0, 1) else None
+
+    def _end(self, name: str) -> float:
+        """Where a table's time ends: no entity but a few goes beyond, and none is made to."""
+        column = self.schemas[name][self.graph.tables[name].order_by or ""]
+        values = self.frames[name].select(canonical_expr(column)).to_series().to_numpy()
+        last = pl.DataFrame({"entity": self.entities[name], "value": values})
+        latest = last.group_by("entity").agg(pl.max("value"))["value"].sort(descending=True)
+        return float(latest[min(self.min_subjects, len(latest)) - 1])
+
+    def _order(self, name: str, groups: np.ndarray) -> np.ndarray:
+        """Rows by owner, in their order under it."""
+        order_by = self.graph.tables[name].order_by
+        if order_by is None:
+            return np.argsort(groups, kind="stable")
+        column = self.schemas[name][order_by]
+        values = self.frames[name].select(canonical_expr(column)).to_series()
+        if values.null_count():
+            text = f"{order_by!r} is missing in {values.null_count()} rows, which have no place"
+            at = ("tables", name, "order_by")
+            raise FieldError([(at, f"{text} in the order; fill them, or leave order_by out")])
+        return np.lexsort((values.to_numpy(), groups))
+
+    def _add_owner(self, owner: Relation, link: Link, draft: _Draft) -> None:
+        """The owner's columns, and those of its owners, as known ones."""
+        rows: dict[str, np.ndarray] = {owner.parent: link.row}
+        above = self.graph.owner_of(owner.parent)
+        while above is not None:
+            below = rows[above.child]
+            row = self.links[above.name].row[np.maximum(below, 0)]
+            rows[above.parent] = np.where(below >= 0, row, -1)
+            above = self.graph.owner_of(above.parent)
+        for table, column in self.context.get(owner.parent, []):
+            values = gather(self.frames[table][column], rows[table])
+            name = f"{table}.{column}"
+            draft.known[name] = values, renamed(self.schemas[table][column], name)
+        if (link.row < 0).any():
+            states = states_of(link)
+            draft.known[names.OWNER] = states, hidden(names.OWNER, Kind.CATEGORY, "String")
+
+    def _add_history(
+        self,
+        name: str,
+        own: list[ColumnSchema],
+        groups: np.ndarray,
+        order: np.ndarray,
+        draft: _Draft,
+    ) -> tuple[list[str], list[str]]:
+        """Time as gaps, and what came before, where rows are made one after the other."""
+        spec, schema = self.graph.tables[name], self.schemas[name]
+        if spec.order_by is None and np.bincount(np.unique(groups, return_inverse=True)[1]).max(
+            initial=0
+        ) > (MAX_STEPS):
+            return [], []
+        back = np.argsort(order)
+        frame = pl.DataFrame([draft.drawn[c.name][0] for c in own])
+        columns = list(own)
+        if spec.order_by is not None:
+            column = schema[spec.order_by]
+            values = self.frames[name][spec.order_by]
+            numbers = self.frames[name].select(canonical_expr(column)).to_series().to_numpy()
+            gaps = pl.Series(GAP, gaps_of(numbers[order], groups[order])[back], nan_to_null=True)
+            first = pl.select(pl.when(gaps.is_null()).then(values).alias(FIRST)).to_series()
+            draft.drawn[FIRST] = first, renamed(column, FIRST)
+            draft.drawn[GAP] = gaps, hidden(GAP, Kind.NUMBER, "Float64")
+            frame = frame.with_columns(values, gaps)
+            columns += [column, hidden(GAP, Kind.NUMBER, "Float64")]
+        told = [c for c in columns if c.kind != Kind.TEXT]
+        measured = [c for c in told if c.is_numeric and c.kind != Kind.DATETIME]
+        before = history_of(frame[order], groups[order], [c.name for c in told], measured)[back]
+        for each in (POSITION, ROWS, LEFT):
+            draft.known[each] = before[each], hidden(each, Kind.INTEGER, "Int64")
+        for column in told:
+            wide = previous_name(column.name)
+            draft.known[wide] = before[wide], renamed(column, wide)
+        for column in measured:
+            wide = mean_name(column.name)
+            draft.known[wide] = before[wide], hidden(wide, Kind.NUMBER, "Float64")
+        return [c.name for c in told], [c.name for c in measured]
+
+    def _add_reference(self, relation: Relation, draft: _Draft) -> ReferencePlan:
+        """A parent's columns, as columns of the child that are drawn."""
+        link = self.links[relation.name]
+        features = self._told(relation.parent)
+        parents = self.parents[relation.name]
+        plan = ReferencePlan(
+            relation=relation.name,
+            columns=list(relation.columns),
+            parent=relation.parent,
+            features=[c.name for c in features],
+            usual=[usual_name(relation, c) for c in self.usual[relation.name]],
+            states=bool((link.row < 0).any()),
+            depth=relation.is_self and find_depths(link) is not None,
+            orphans=self._orphan_sizes(relation, link),
+        )
+        if plan.states:
+            schema = hidden(plan.state, Kind.CATEGORY, "String")
+            draft.drawn[plan.state] = states_of(link), schema
+        for column in features:
+            wide = plan.wide(column.name)
+            values = gather(parents[column.name], link.row)
+            draft.drawn[wide] = values, renamed(column, wide)
+        for column_name in self.usual[relation.name]:
+            wide = plan.wide(usual_name(relation, column_name))
+            schema = renamed(self.schemas[relation.child][column_name], wide)
+            most = self._most_frequent(relation.child, column_name, link.row)
+            at = pl.DataFrame({"row": link.row})
+            found = at.join(most, on="row", how="left", maintain_order="left")["value"]
+            draft.drawn[wide] = found, schema
+        if plan.depth:
+            depths = find_depths(link)
+            schema = hidden(names.DEPTH, Kind.INTEGER, "Int64")
+            draft.drawn[names.DEPTH] = pl.Series(names.DEPTH, depths), schema
+        return plan
+
+    def _orphan_sizes(self, relation: Relation, link: Link) -> dict[int, float]:
+        """How many rows share a parent that is not there, and the share of such parents.
+
+        Sizes are means of a few groups, so that none shows that of one.
+        """
+        if not link.orphan.any():
+            return {}
+        columns = list(relation.columns)
+        groups = self.frames[relation.child].filter(pl.Series(link.orphan)).group_by(columns).len()
+        sizes = np.sort(groups["len"].to_numpy())
+        parts = np.array_split(sizes, max(min(len(sizes) // max(self.min_subjects, 1), 20), 1))
+        found: dict[int, float] = {}
+        for part in parts:
+            size = max(round(float(part.mean())), 1)
+            found[size] = found.get(size, 0.0) + len(part) / len(sizes)
+        return found
+
+    def _usual_columns(self, relation: Relation) -> list[str]:
+        """Columns of the child on which a parent's rows agree much more than all rows do.
+
+        The planes of an airline fly for it.
+        """
+        if relation.is_self or self.graph.owner_of(relation.child) == relation:
+            return []
+        if self.graph.tables[relation.parent].keep:
+            return []
+        found = []
+        for column in self.schemas[relation.child].columns:
+            if column.is_generated or column.is_numeric or column.derived is not None:
+                continue
+            given = self.frames[relation.child][column.name].drop_nulls()
+            if not 1 < given.n_unique() <= USUAL_WORDS:
+                continue
+            row = self.links[relation.name].row
+            often = self._most_frequent(relation.child, column.name, row).filter(pl.col("all") >= 5)
+            if not len(often):
+                continue
+            agree = often.select((pl.col("n") / pl.col("all")).mean()).item()
+            overall = given.value_counts()["count"].to_numpy().max() / len(given)
+            if agree - overall >= USUAL:
+                found.append(column.name)
+        return found
+
+    def _most_frequent(self, child: str, column: str, row: np.ndarray) -> pl.DataFrame:
+        """By parent's row, the value most of its children have, `n` of `all`."""
+        table = pl.DataFrame([pl.Series("row", row), self.frames[child][column].alias("value")])
+        table = table.filter((pl.col("row") >= 0) & pl.col("value").is_not_null())
+        counts = table.group_by("row", "value").len("n").sort("row", "n", "value")
+        return counts.group_by("row", maintain_order=True).agg(
+            pl.col("n").sum().alias("all"), pl.last("n"), pl.last("value")
+        )
+
+    def _add_counts(self, name: str, draft: _Draft, *, owned_only: bool) -> list[str]:
+        """How many children each row has, and the usual values of these, as drawn columns."""
+        counted = []
+        for relation in self.graph.children_of(name):
+            is_owner = self.graph.owner_of(relation.child) == relation
+            if not is_owner and (owned_only or self._is_inherited(relation)):
+                continue
+            row = find_link(self.frames, relation).row
+            count = np.bincount(row[row >= 0], minlength=len(self.frames[name]))
+            column = count_name(relation)
+            schema = hidden(column, Kind.INTEGER, "Int64")
+            draft.drawn[column] = pl.Series(column, count.astype(np.int64)), schema
+            counted.append(relation.name)
+            for child_column in self.usual[relation.name]:
+                wide = usual_name(relation, child_column)
+                schema = renamed(self.schemas[relation.child][child_column], wide)
+                most = self._most_frequent(relation.child, child_column, row)
+                at = pl.DataFrame({"row": np.arange(len(self.frames[name]))})
+                values = at.join(most, on="row", how="left", maintain_order="left")["value"]
+                draft.drawn[wide] = values, schema
+        return counted
+
+    def _is_inherited(self, relation: Relation) -> bool:
+        owner = self.graph.owner_of(relation.child)
+        if owner is None or self.graph.tables[relation.child].keep:
+            return False
+        inherited = self._inherited(relation.child, owner, self.links[owner.name])
+        return set(relation.columns) <= set(inherited)
+
+    def _orphan_values(
+        self, df: pl.DataFrame, owner: Relation, link: Link
+    ) -> list[list[str | None]]:
+        """Of a kept owner, the keys that are referred to and not there, as text.
+
+        They cannot be made up as keys of other tables are: what they say (an hour, a place) is
+        read. Each is shared by several rows.
+        """
+        if not self.graph.tables[owner.parent].keep or not link.orphan.any():
+            return []
+        values = df.filter(pl.Series(link.orphan)).select(pl.col(list(owner.columns)))
+        common = values.group_by(owner.columns).len().filter(pl.col("len") >= 2)
+        return [
+            list(row)
+            for row in common.sort(owner.columns)
+            .select(pl.col(list(owner.columns)).cast(pl.String))
+            .rows()
+        ]
+
+
+def renamed_if(schema: ColumnSchema, name: str) -> ColumnSchema:
+    """A column's schema under its wide name; nullable, since a model must cope with nulls."""
+    return schema if schema.name == name else schema.model_copy(update={"name": name})
+
+
+def states_of(link: Link) -> pl.Series:
+    """Whether each row has a parent, refers to none, or to one that is not there."""
+    states = np.where(
+        link.row >= 0, names.PRESENT, np.where(link.missing, names.NONE, names.ORPHAN)
+    )
+    return pl.Series(states, dtype=pl.String)
+
+
+def _strays(groups: np.ndarray, link: Link, owners: int) -> dict[str, dict[int, float]]:
+    """By state, sizes of groups without an owner that is there, and how many of each an owner."""
+    found = {}
+    for state, mask in ((names.NONE, link.missing), (names.ORPHAN, link.orphan)):
+        if mask.any():
+            sizes = np.unique(groups[mask], return_counts=True)[1]
+            size, count = np.unique(sizes, return_counts=True)
+            shares = zip(size, count / max(owners, 1), strict=True)
+            found[state] = {int(s): float(c) for s, c in shares}
+    return found

@@ -1,0 +1,283 @@
+"""The children of all owners, one step after the other: what comes next, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from aigc_pipeline.features.number import NumberCodec
+from aigc_pipeline.features.table import holds
+from aigc_pipeline.generators.parallel import cores, make_pool
+from aigc_pipeline.relations.graph import Relation
+from aigc_pipeline.relations.history import History
+from aigc_pipeline.relations.links import gather
+from aigc_pipeline.relations.plan import (
+    FIRST,
+    GAP,
+    LEFT,
+    ORPHAN,
+    OWNER,
+    POSITION,
+    PRESENT,
+    ROWS,
+    Fitted,
+    TablePlan,
+)
+from aigc_pipeline.relations.references import fill_orphans
+from aigc_pipeline.schema import canonical_expr
+from aigc_pipeline.sources import apply_derive
+from aigc_pipeline.spec import TableSpec
+from aigc_pipeline.synthesis.sampler import BATCH
+
+ATTEMPTS = 10  # draws of a row that breaks a rule, before the history ends with the one before
+
+
+@dataclass(frozen=True)
+class Children:
+    """Rows made under owners, by owner and in order.
+
+    owner: the owner's row, -1 where there is none; position: from 0; state, group: of the owner
+    that is not there.
+    """
+
+    rows: pl.DataFrame
+    owner: np.ndarray
+    position: np.ndarray
+    state: np.ndarray
+    group: np.ndarray
+
+    def with_orphans(
+        self, frame: pl.DataFrame, owner: Relation, plan: TablePlan, rng: np.random.Generator
+    ) -> pl.DataFrame:
+        """The frame with references to owners that are not there, where there are to be some."""
+        at = np.flatnonzero(self.state == ORPHAN)
+        if not len(at):
+            return frame
+        groups = np.unique(self.group[at], return_inverse=True)[1]
+        if plan.orphan_values:
+            chosen = rng.integers(0, len(plan.orphan_values), int(groups.max()) + 1)
+            made = []
+            for i, column in enumerate(owner.columns):
+                texts = pl.Series([plan.orphan_values[c][i] for c in chosen[groups]])
+                values = texts.cast(frame[column].dtype).to_list()
+                whole = frame[column].to_list()
+                for place, value in zip(at.tolist(), values, strict=True):
+                    whole[place] = value
+                made.append(pl.Series(column, whole, dtype=frame[column].dtype))
+            return frame.with_columns(made)
+        return frame.with_columns(
+            fill_orphans(frame[column], at, groups, frame[column]) for column in owner.columns
+        )
+
+
+def make_children(
+    plan: TablePlan,
+    spec: TableSpec,
+    model: Fitted,
+    context: Mapping[str, pl.Series],
+    counts: np.ndarray,
+    entropy: list[int],
+) -> Children:
+    """All rows of a table that has an owner.
+
+    context: by wide name, the known column for each row of the owner's table. counts: how many
+    children each of these has. Rows that break a rule are drawn again; where none can follow, a
+    history ends.
+    """
+    return _Maker(plan, spec, model, context, counts, entropy).children()
+
+
+class _Maker:
+    def __init__(
+        self,
+        plan: TablePlan,
+        spec: TableSpec,
+        model: Fitted,
+        context: Mapping[str, pl.Series],
+        counts: np.ndarray,
+        entropy: list[int],
+    ) -> None:
+        self.plan, self.spec, self.entropy = plan, spec, entropy
+        self.codec, self.generator = model.codec, model.generator
+        owners = len(counts)
+        rng = np.random.default_rng([*entropy, 2])
+        state = [np.full(owners, PRESENT, dtype=object)]
+        rows = [counts.astype(np.int64)]
+        for what, sizes in plan.strays.items():
+            drawn = _strays(sizes, owners, rng)
+            rows.append(drawn)
+            state.append(np.full(len(drawn), what, dtype=object))
+        self.rows, self.state = np.concatenate(rows), np.concatenate(state)
+        self.owner = np.concatenate([np.arange(owners), np.full(len(self.rows) - owners, -1)])
+        known = [gather(values, self.owner).alias(name) for name, values in context.items()]
+        if OWNER in self.codec.known:
+            known.append(pl.Series(OWNER, self.state.tolist(), dtype=pl.String))
+        self.context = pl.DataFrame(known)
+        # What is known of the owner does not change from row to row: it is encoded once.
+        self.encoded = {
+            i: each.encode(self.context)
+            for i, each in enumerate(self.codec.codecs[: self.codec.known_tokens])
+            if set(each.columns) <= set(self.context.columns)
+        }
+        self.time = next(
+            (c for c in self.codec.codecs if isinstance(c, NumberCodec) and c.columns == [FIRST]),
+            None,
+        )
+
+    def children(self) -> Children:
+        if not self.plan.history:
+            groups = np.repeat(np.arange(len(self.rows)), self.rows)
+            parts = [self._step(0, groups, None)]
+        else:
+            parts = self._steps()
+        kept = np.concatenate([groups for groups, _ in parts])
+        position = np.concatenate([np.full(len(g), n) for n, (g, _) in enumerate(parts)])
+        frame = pl.concat([rows for _, rows in parts]) if parts else self._nothing()
+        order = np.lexsort((position, kept))
+        kept = kept[order]
+        generated = [
+            g.make(0, len(frame), np.random.default_rng([*self.entropy, 6]))
+            for g in self.codec.generated
+        ]
+        return Children(
+            frame[order].with_columns(generated),
+            self.owner[kept],
+            position[order],
+            self.state[kept],
+            kept,
+        )
+
+    def _nothing(self) -> pl.DataFrame:
+        tokens = np.zeros((0, len(self.codec.codecs)), dtype=np.int32)
+        known = pl.DataFrame(
+            schema={
+                c.name: getattr(pl, c.dtype.split("(")[0])()
+                for c in self.codec.schema.columns
+                if c.name in self.codec.known
+            }
+        )
+        return self.codec.decode(tokens, np.random.default_rng(0), known=known)
+
+    def _steps(self) -> list[tuple[np.ndarray, pl.DataFrame]]:
+        plan = self.plan
+        columns = {c.name: c for c in [*self.codec.schema.columns, *plan.columns.columns]}
+        history = History(len(self.rows), plan.history, [columns[c] for c in plan.means])
+        parts = []
+        active = np.flatnonzero(self.rows > 0)
+        step = 0
+        while len(active):
+            kept, rows = self._step(step, active, history)
+            parts.append((kept, rows))
+            history.add(kept, rows)
+            step += 1
+            active = kept[self.rows[kept] > step]
+        return parts
+
+    def _step(
+        self, step: int, groups: np.ndarray, history: History | None
+    ) -> tuple[np.ndarray, pl.DataFrame]:
+        """A row for each of some groups; and the groups that got one."""
+        known = self.context[groups]
+        if history is not None:
+            dtypes = {c.name: _dtype(c.dtype) for c in self.plan.columns.columns}
+            dtypes |= {GAP: pl.Float64()}
+            before = history.of(groups, dtypes)
+            place = {POSITION: np.full(len(groups), step), ROWS: self.rows[groups]}
+            place[LEFT] = self.rows[groups] - step
+            known = pl.concat([known, before, pl.DataFrame(place)], how="horizontal")
+        given = np.full((len(groups), len(self.codec.codecs)), -1, dtype=np.int32)
+        for i, each in enumerate(self.codec.codecs[: self.codec.known_tokens]):
+            given[:, i] = self.encoded[i][groups] if i in self.encoded else each.encode(known)
+        todo = np.arange(len(groups))
+        made: list[pl.DataFrame] = []
+        places: list[np.ndarray] = []
+        for attempt in range(ATTEMPTS):
+            rows = self._draw(known[todo], given[todo], [*self.entropy, 7, step, attempt])
+            rows, good = self._timed(rows, known[todo], step)
+            good &= self._keeps(rows, groups[todo])
+            made.append(rows.filter(pl.Series(good)))
+            places.append(todo[good])
+            todo = todo[~good]
+            if not len(todo):
+                break
+        at = np.concatenate(places)
+        order = np.argsort(at)
+        return groups[at[order]], pl.concat(made)[order]
+
+    def _draw(self, known: pl.DataFrame, given: np.ndarray, seed: list[int]) -> pl.DataFrame:
+        """Rows as the model makes them, in batches; only what is drawn."""
+        starts = range(0, len(given), BATCH)
+
+        def draw(start: int) -> np.ndarray:
+            part = given[start : start + BATCH]
+            return self.generator.sample(len(part), seed=[*seed, start], given=part).tokens
+
+        with make_pool(min(cores(), len(starts))) as pool:
+            tokens = np.concatenate(list(pool.map(draw, starts)))
+        rows = self.codec.decode(tokens, np.random.default_rng([*seed, 1]), known=known)
+        return rows.drop(self.codec.known)
+
+    def _timed(
+        self, rows: pl.DataFrame, known: pl.DataFrame, step: int
+    ) -> tuple[pl.DataFrame, np.ndarray]:
+        """The rows with their ordering column, and which of them have a place in the order."""
+        good = np.ones(len(rows), dtype=bool)
+        order = self.plan.order
+        if order is None or self.time is None or not self.plan.history:
+            return rows, good
+        column = self.plan.columns[order]
+        if step == 0:
+            rows = rows.with_columns(rows[FIRST].alias(order), pl.lit(None, pl.Float64).alias(GAP))
+            good = rows[order].is_not_null().to_numpy()
+        else:
+            before = known.select(pl.col(f"previous {order}").alias(order))
+            numbers = before.select(canonical_expr(column)).to_series().to_numpy()
+            numbers = numbers + rows[GAP].cast(pl.Float64).fill_null(np.nan).to_numpy()
+            good = np.isfinite(numbers)
+            grid = self.time.grid
+            numbers = grid.to_values(grid.to_units(np.where(good, numbers, 0.0)))
+            rows = rows.with_columns(self.time.to_column(numbers).alias(order))
+        if self.plan.order_end is not None:
+            numbers = rows.select(canonical_expr(column)).to_series().to_numpy()
+            good &= np.nan_to_num(numbers, nan=np.inf) <= self.plan.order_end
+        return rows, good
+
+    def _keeps(self, rows: pl.DataFrame, groups: np.ndarray) -> np.ndarray:
+        """Which rows keep the table's rules, those that name the owner's columns too."""
+        rules = [c for c in self.spec.constraints if c.less_equal or c.less_than]
+        if not rules:
+            return np.ones(len(rows), dtype=bool)
+        whole = rows.with_columns(self.context[groups].get_columns())
+        inherited = [
+            whole[name].alias(c)
+            for c in self.plan.inherited
+            for name in [f"{self.plan.owner}.{c}"]
+            if name in whole.columns
+        ]
+        whole = whole.with_columns(inherited)
+        present = set(whole.columns)
+        derived = [c for c in self.spec.derive if c not in present]
+        if derived and set(self.plan.columns.names) <= present | set(derived):
+            whole = apply_derive(whole, self.spec, self.plan.columns)
+        known = {c.name: c for c in [*self.codec.schema.columns, *self.plan.columns.columns]}
+        checks = [holds(rule, known) for rule in rules if set(rule.columns()) <= set(whole.columns)]
+        if not checks:
+            return np.ones(len(rows), dtype=bool)
+        return whole.select(pl.all_horizontal(checks)).to_series().to_numpy()
+
+
+def _strays(sizes: Mapping[int, float], owners: int, rng: np.random.Generator) -> np.ndarray:
+    """Sizes of the groups of rows without an owner, int64 [groups]."""
+    drawn = []
+    for size, rate in sizes.items():
+        expected = rate * owners
+        count = int(expected) + int(rng.random() < expected % 1)
+        drawn.append(np.full(count, int(size)))
+    return np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.int64)
+
+
+def _dtype(name: str) -> pl.DataType:
+    return pl.Datetime("us") if name.startswith("Datetime") else getattr(pl, name)()

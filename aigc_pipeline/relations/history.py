@@ -1,0 +1,105 @@
+"""What came before a row under the same owner: the row before it, and the means so far.
+
+A row is made given these, so that a table with an order is a sequence model: what comes next, and
+when. Training reads them off the real rows; sampling keeps them up to date as rows are made.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from aigc_pipeline.relations.plan import LEFT, POSITION, ROWS
+from aigc_pipeline.schema import ColumnSchema, canonical_expr
+
+GROUP = "(group)"
+
+
+def previous_name(column: str) -> str:
+    """The wide column with a column's value in the row before."""
+    return f"previous {column}"
+
+
+def mean_name(column: str) -> str:
+    """The wide column with a column's mean over the rows before."""
+    return f"mean {column}"
+
+
+def history_of(
+    df: pl.DataFrame, groups: np.ndarray, columns: list[str], means: list[ColumnSchema]
+) -> pl.DataFrame:
+    """Position, number of rows, the row before and means so far; rows of a group in order.
+
+    columns: of which the row before is told. means: numeric columns of which means are told.
+    """
+    df = df.with_columns(pl.Series(GROUP, groups))
+    numbers = [canonical_expr(c).alias(c.name) for c in means]
+    so_far = [
+        (
+            (expr.fill_null(0).cum_sum() - expr.fill_null(0))
+            / (expr.is_not_null().cum_sum() - expr.is_not_null())
+        )
+        .over(GROUP)
+        .fill_nan(None)
+        .alias(mean_name(column.name))
+        for column, expr in zip(means, numbers, strict=True)
+    ]
+    return df.select(
+        pl.int_range(pl.len()).over(GROUP).alias(POSITION),
+        pl.len().over(GROUP).cast(pl.Int64).alias(ROWS),
+        (pl.len() - pl.int_range(pl.len())).over(GROUP).cast(pl.Int64).alias(LEFT),
+        *(pl.col(c).shift(1).over(GROUP).alias(previous_name(c)) for c in columns),
+        *so_far,
+    )
+
+
+def gaps_of(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """How much an ordering column rises from row to row, NaN in a group's first; float64 [rows]."""
+    gaps = np.full(len(values), np.nan)
+    same = groups[1:] == groups[:-1]
+    gaps[1:][same] = (values[1:] - values[:-1])[same]
+    return gaps
+
+
+class History:
+    """The same, kept while rows are made: one step for all owners at a time.
+
+    columns, means: as in `history_of`; owners: how many there are.
+    """
+
+    def __init__(self, owners: int, columns: list[str], means: list[ColumnSchema]) -> None:
+        self.columns, self.means = columns, means
+        self._last: pl.DataFrame | None = None
+        self._at = np.full(owners, -1)
+        self._sum = np.zeros((owners, len(means)))
+        self._count = np.zeros((owners, len(means)))
+
+    def of(self, owners: np.ndarray, schema: dict[str, pl.DataType]) -> pl.DataFrame:
+        """What came before the next row of some owners; schema: dtypes of the columns."""
+        if self._last is None:
+            dtypes = {previous_name(c): schema[c] for c in self.columns}
+            before = pl.DataFrame(schema=dtypes).clear(len(owners))
+        else:
+            taken = self._last.select(self.columns)[np.maximum(self._at[owners], 0)]
+            known = pl.Series(self._at[owners] >= 0)
+            before = taken.select(
+                pl.when(known).then(pl.col(c)).alias(previous_name(c)) for c in self.columns
+            )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = self._sum[owners] / self._count[owners]
+        made = [
+            pl.Series(mean_name(c.name), means[:, i], nan_to_null=True)
+            for i, c in enumerate(self.means)
+        ]
+        return before.with_columns(made)
+
+    def add(self, owners: np.ndarray, rows: pl.DataFrame) -> None:
+        """Note the rows made for some owners, each of which comes once."""
+        self._last = rows
+        self._at[:] = -1
+        self._at[owners] = np.arange(len(owners))
+        for i, column in enumerate(self.means):
+            values = rows.select(canonical_expr(column)).to_series().to_numpy()
+            known = ~np.isnan(values)
+            self._sum[owners[known], i] += values[known]
+            self._count[owners[known], i] += 1

@@ -1,0 +1,100 @@
+"""The keys of parents that are no owners: matched by what a row is made to share with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from aigc_pipeline.features import TableCodec
+from aigc_pipeline.features.category import CategoryCodec
+from aigc_pipeline.features.codec import Part
+from aigc_pipeline.features.generated import GeneratedColumn
+from aigc_pipeline.relations.graph import Relation
+from aigc_pipeline.relations.links import gather
+from aigc_pipeline.relations.matching import match, scale_places
+from aigc_pipeline.relations.plan import DEPTH, ORPHAN, PRESENT, ReferencePlan, count_name
+
+
+def refer(
+    plan: ReferencePlan,
+    relation: Relation,
+    codec: TableCodec,
+    children: pl.DataFrame,
+    parents: pl.DataFrame,
+    rng: np.random.Generator,
+) -> list[pl.Series]:
+    """The columns of a child table that hold the parent's key.
+
+    children: rows with the wide columns of the reference. parents: rows with their keys and the
+    hidden count of children.
+    """
+    state = np.full(len(children), PRESENT, dtype=object)
+    if plan.states:
+        state = children[plan.state].fill_null(PRESENT).to_numpy().astype(object)
+    present = np.flatnonzero(state == PRESENT)
+    wanted, offered = _features(plan, codec, children[present], parents)
+    places = parents[count_name(relation)].fill_null(0).to_numpy()
+    row = np.full(len(children), -1, dtype=np.int64)
+    row[present] = match(wanted, offered, places, rng, firm=int(plan.depth))
+    series = [
+        gather(parents[key], row).alias(column)
+        for column, key in zip(relation.columns, relation.key, strict=True)
+    ]
+    orphan = np.flatnonzero(state == ORPHAN)
+    if not len(orphan):
+        return series
+    return [
+        fill_orphans(each, orphan, group_orphans(len(orphan), plan.orphans, rng), parents[key])
+        for each, key in zip(series, relation.key, strict=True)
+    ]
+
+
+def group_orphans(rows: int, sizes: dict[int, float], rng: np.random.Generator) -> np.ndarray:
+    """Which missing parent each orphan has, int64 [rows]; sizes: of their groups, with shares."""
+    if not sizes:
+        return np.arange(rows)
+    size = np.array(list(sizes))
+    share = np.array(list(sizes.values()))
+    count = max(round(rows / float((size * share).sum() / share.sum())), 1)
+    drawn = rng.choice(size, count, p=share / share.sum())
+    return rng.permutation(np.repeat(np.arange(count), scale_places(drawn, rows, rng)))
+
+
+def fill_orphans(
+    values: pl.Series, at: np.ndarray, group: np.ndarray, keys: pl.Series
+) -> pl.Series:
+    """References to parents that are not there: keys like the others, which none of them has."""
+    column = GeneratedColumn(values.name, str(values.dtype), None, 0.0, _above(keys))
+    fresh = column.make(len(keys), int(group.max()) + 1, np.random.default_rng(0))
+    new = values.to_list()
+    for i, g in zip(at.tolist(), group.tolist(), strict=True):
+        new[i] = fresh[g]
+    return pl.Series(values.name, new, dtype=values.dtype)
+
+
+def _above(keys: pl.Series) -> int:
+    """Where numbers start that are beyond all keys; 0 for text."""
+    return 10 ** len(str(int(keys.max() or 0))) if keys.dtype.is_integer() else 0  # type: ignore[arg-type]
+
+
+def _features(
+    plan: ReferencePlan, codec: TableCodec, children: pl.DataFrame, parents: pl.DataFrame
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of what both sides have, int64 [rows, features]; what is told in fewest first."""
+    by_name = {c.columns[0]: c for c in codec.codecs if not isinstance(c, Part)}
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    if plan.depth:
+        depth = children[DEPTH].to_numpy() - 1
+        pairs.append((depth, parents[DEPTH].to_numpy()))
+    for names in (plan.usual, plan.features):
+        found = [(plan.wide(name), name) for name in names if plan.wide(name) in by_name]
+        found.sort(key=lambda pair: by_name[pair[0]].size)
+        for wide, name in found:
+            each = by_name[wide]
+            theirs = parents.select(pl.col(name).alias(wide))
+            token = each.index if isinstance(each, CategoryCodec) else each.encode
+            pairs.append((token(children.select(wide)), token(theirs)))
+    if not pairs:
+        return np.zeros((len(children), 1), dtype=int), np.zeros((len(parents), 1), dtype=int)
+    wanted, offered = ([p[side] for p in pairs] for side in (0, 1))
+    return np.stack(wanted, 1).astype(np.int64), np.stack(offered, 1).astype(np.int64)
