@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from aigc_pipeline.errors import FieldError, FieldPath, InputError, did_you_mean, dotted
 from aigc_pipeline.relations.declared import graph_of
-from aigc_pipeline.spec import DatasetSpec, check_name
+from aigc_pipeline.spec import DatasetSpec, MartSpec, check_name
 from aigc_pipeline.yaml_text import Document, read_yaml
 
 
@@ -39,7 +39,37 @@ def load_dataset(path: Path) -> DatasetSpec:
     except FieldError as error:
         raise InputError(_lines(path, document, error.problems)) from None
     spec._file = str(path)
+    if spec.marts or mart_folder(path, spec.name).is_dir():
+        spec = _with_marts(spec, path)
     return spec
+
+
+def mart_folder(path: Path, name: str) -> Path:
+    """Where a dataset file's marts are: every `*.sql` there is one, named after its file."""
+    return path.parent / name / "marts"
+
+
+def _with_marts(spec: DatasetSpec, path: Path) -> DatasetSpec:
+    """The spec with the text of its marts' files, so that its hash covers them; all are checked."""
+    from aigc_pipeline.mart_file import read_mart
+    from aigc_pipeline.marts import read_marts
+
+    files: dict[str, tuple[Path, MartSpec | None]] = {
+        name: (path.parent / mart.file, mart) for name, mart in spec.marts.items() if mart.file
+    }
+    for file in sorted(mart_folder(path, spec.name).glob("*.sql")):
+        if file.stem in spec.marts and files.get(file.stem, (None, None))[0] != file:
+            raise InputError(f"{file}: {path} has a mart {file.stem!r} too; rename one")
+        files.setdefault(file.stem, (file, None))
+    marts = dict(spec.marts) | {name: read_mart(*given) for name, given in files.items()}
+    try:
+        checked = DatasetSpec.model_validate({**dict(spec), "marts": marts})
+    except ValidationError as error:
+        raise InputError(_lines(path, read_yaml(path), _problems(error, read_yaml(path)))) from None
+    checked._file = spec._file
+    with pointing_into(checked):
+        read_marts(checked)
+    return checked
 
 
 def load_datasets(folder: Path) -> list[DatasetSpec]:

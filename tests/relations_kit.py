@@ -1,93 +1,201 @@
-"""A small shop of five related tables, with every kind of relation and every kind of flaw."""
+"""A company's tables, six deep: composite keys, two parents, a row of its own table, a lookup."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from aigc_pipeline.relations import Graph, graph_of
-from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.relations import Graph, split_tables
+from aigc_pipeline.relations.frames import widen
+from aigc_pipeline.relations.plan import ENTITY
+from aigc_pipeline.relations.sampling import DatabaseSampler
+from aigc_pipeline.schema import TableSchema
+from aigc_pipeline.sources import apply_derive, infer_schema
+from aigc_pipeline.spec import DatasetSpec, GeneratorSpec, PrivacySpec
+from aigc_pipeline.tabular import encode_table, train_model
 
-CUSTOMERS, ORDERS = 300, 1500
+Frames = dict[str, pl.DataFrame]
 
-
-def tables() -> dict[str, dict[str, Any]]:
-    """The dataset file's `tables`, to be changed at will; sources are not read."""
-    return {
-        "regions": {"source": {"file": "regions.csv"}, "key": ["country", "zone"], "keep": True},
-        "customers": {
-            "source": {"file": "customers.csv"},
-            "key": "id",
+COMPANY: dict[str, Any] = {
+    "name": "company",
+    "tables": {
+        "skills": {"source": {"file": "skills.csv"}, "key": "skill", "keep": True},
+        "machines": {
+            "source": {"file": "machines.csv"},
+            "key": "machine_id",
+            "columns": {"year": {"type": "integer"}},
+        },
+        "companies": {"source": {"file": "companies.csv"}, "key": "company_id"},
+        "sites": {
+            "source": {"file": "sites.csv"},
+            "key": "site_id",
+            "parents": [{"column": "company_id", "table": "companies"}],
+        },
+        "departments": {
+            "source": {"file": "departments.csv"},
+            "key": ["site_id", "number"],
+            "parents": [{"column": "site_id", "table": "sites"}],
+        },
+        "employees": {
+            "source": {"file": "employees.csv"},
+            "key": "employee_id",
             "parents": [
-                {"column": ["country", "zone"], "table": "regions", "optional": True,
-                 "orphans": "reproduce"},
-                {"column": "friend", "table": "customers", "optional": True},
+                {"column": ["site_id", "department"], "table": "departments"},
+                {"column": "manager_id", "table": "employees", "optional": True},
+                {"column": "skill", "table": "skills"},
             ],
         },
-        "orders": {
-            "source": {"file": "orders.csv"},
-            "key": "order_id",
-            "parents": [{"column": "customer", "table": "customers"}],
-            "order_by": "day",
-        },
-        "lines": {
-            "source": {"file": "lines.csv"},
-            "key": ["order_id", "line"],
+        "shifts": {
+            "source": {"file": "shifts.csv"},
+            "key": "shift_id",
             "parents": [
-                {"column": "order_id", "table": "orders"},
-                {"column": "product", "table": "products", "orphans": "drop"},
+                {"column": "employee_id", "table": "employees"},
+                {
+                    "column": "machine_id",
+                    "table": "machines",
+                    "optional": True,
+                    "orphans": "reproduce",
+                },
             ],
+            "order_by": "start",
+            "constraints": [{"less_equal": ["hours", "employees.contract_hours"]}],
         },
-        "products": {"source": {"file": "products.csv"}, "key": "sku"},
-    }  # fmt: skip
+        "events": {
+            "source": {"file": "events.csv"},
+            "key": ["shift_id", "line"],
+            "parents": [{"column": "shift_id", "table": "shifts"}],
+        },
+    },
+}
 
 
-def spec(**changes: Any) -> DatasetSpec:
-    """The dataset; `changes` are of its fields, `tables` among them."""
-    return DatasetSpec.model_validate({"name": "mall", "tables": tables(), **changes})
-
-
-def graph(**changes: Any) -> Graph:
-    return graph_of(spec(**changes))
-
-
-def frames(seed: int = 0) -> dict[str, pl.DataFrame]:
-    """Rows: a tenth of the customers has no region, 30 a missing one; no other orphan."""
+def company(companies: int = 80, seed: int = 0) -> Frames:
+    """The tables: welders work on presses, sites of a large company have more departments."""
     rng = np.random.default_rng(seed)
-    number = np.arange(CUSTOMERS)
-    regions = pl.DataFrame(
-        {"country": ["A", "A", "B", "B", "C"], "zone": [1, 2, 1, 2, 1], "tax": [0, 5, 7, 7, 9]}
-    )
-    place = regions.drop("tax")[rng.integers(0, 5, CUSTOMERS)]
-    customers = place.with_columns(
-        id=pl.Series(number + 1000),
-        age=pl.Series(rng.integers(18, 90, CUSTOMERS)),
-        friend=pl.Series(rng.integers(1000, 1000 + CUSTOMERS, CUSTOMERS)),
-    ).with_columns(
-        zone=pl.when(pl.Series(number % 10 != 0)).then("zone"),
-        country=pl.when(pl.Series(number % 10 == 1)).then(pl.lit("Z")).otherwise("country"),
-        friend=pl.when(pl.Series(number % 4 == 0)).then("friend"),
-    )
-    buyer = rng.integers(0, 200, ORDERS)  # a hundred customers buy nothing
-    orders = pl.DataFrame(
+    skills = pl.DataFrame({"skill": ["weld", "turn", "plan"], "grade": [2, 3, 4]})
+    kinds = np.array(["press", "lathe", "robot"])
+    machines = pl.DataFrame(
         {
-            "order_id": np.arange(ORDERS),
-            "customer": buyer + 1000,
-            "day": rng.integers(0, 365, ORDERS),
+            "machine_id": [f"M{i:04d}" for i in range(150)],
+            "kind": kinds[rng.choice(3, 150, p=[0.5, 0.3, 0.2])],
+            "year": 1995 + rng.integers(0, 25, 150),
         }
     )
-    lines = pl.DataFrame(
-        {
-            "order_id": np.repeat(np.arange(ORDERS), 2),
-            "line": np.tile([1, 2], ORDERS),
-            "product": [f"p{i}" for i in rng.integers(0, 40, 2 * ORDERS)],
-            "count": rng.integers(1, 9, 2 * ORDERS),
-        }
-    )
-    products = pl.DataFrame({"sku": [f"p{i}" for i in range(40)], "price": rng.random(40)})
-    return {
-        "regions": regions, "customers": customers, "orders": orders, "lines": lines,
-        "products": products,
-    }  # fmt: skip
+    tables: dict[str, list[dict[str, Any]]] = {
+        n: [] for n in ("companies", "sites", "departments", "employees", "shifts", "events")
+    }
+    by_kind = {k: machines.filter(pl.col("kind") == k)["machine_id"].to_list() for k in kinds}
+    for company_id in range(1, companies + 1):
+        large = bool(rng.random() < 0.4)
+        size = "large" if large else "small"
+        tables["companies"].append({"company_id": company_id, "size": size})
+        for _ in range(1 + rng.poisson(1.2 if large else 0.3)):
+            site_id = f"S{len(tables['sites']):05d}"
+            country = str(rng.choice(["DE", "FR", "PL"], p=[0.5, 0.3, 0.2]))
+            site = {"site_id": site_id, "company_id": company_id, "country": country}
+            tables["sites"].append(site)
+            for number in range(1, 2 + int(rng.poisson(1.5 if large else 0.5))):
+                _department(tables, rng, site_id, number, by_kind)
+    made = {name: pl.DataFrame(rows) for name, rows in tables.items()}
+    return {"skills": skills, "machines": machines, **made}
+
+
+def _department(
+    tables: dict[str, list[dict[str, Any]]],
+    rng: np.random.Generator,
+    site_id: str,
+    number: int,
+    by_kind: dict[str, list[str]],
+) -> None:
+    budget = round(float(rng.lognormal(3, 0.4)), 1)
+    tables["departments"].append({"site_id": site_id, "number": number, "budget": budget})
+    team: list[int] = []
+    for _ in range(1 + rng.poisson(3)):
+        employee_id = 1000 + len(tables["employees"])
+        skill = str(rng.choice(["weld", "turn", "plan"], p=[0.5, 0.3, 0.2]))
+        tables["employees"].append(
+            {
+                "employee_id": employee_id,
+                "site_id": site_id,
+                "department": number,
+                "manager_id": int(rng.choice(team)) if team else None,
+                "skill": skill,
+                "contract_hours": int(rng.choice([6, 8, 10])),
+            }
+        )
+        team.append(employee_id)
+        _shifts(tables, rng, by_kind)
+
+
+def _shifts(
+    tables: dict[str, list[dict[str, Any]]],
+    rng: np.random.Generator,
+    by_kind: dict[str, list[str]],
+) -> None:
+    employee = tables["employees"][-1]
+    start = datetime(2025, 1, 1) + timedelta(days=int(rng.integers(0, 60)), hours=6)
+    usual = {"weld": "press", "turn": "lathe", "plan": "robot"}[employee["skill"]]
+    for _ in range(rng.poisson(2)):
+        machine: str | None = str(rng.choice(by_kind[usual]))
+        luck = rng.random()
+        if luck < 0.1:
+            machine = None
+        elif luck < 0.2:
+            machine = f"X{rng.integers(0, 8):03d}"  # sold, and no longer listed
+        shift_id = 1 + len(tables["shifts"])
+        hours = int(rng.integers(3, employee["contract_hours"] + 1))
+        tables["shifts"].append(
+            {
+                "shift_id": shift_id,
+                "employee_id": employee["employee_id"],
+                "machine_id": machine,
+                "start": start,
+                "hours": hours,
+            }
+        )
+        start += timedelta(days=int(rng.choice([1, 2, 7], p=[0.6, 0.3, 0.1])))
+        for line in range(1, 1 + int(rng.poisson(1.2))):
+            kind = str(rng.choice(["stop", "fault"], p=[0.8, 0.2]))
+            tables["events"].append({"shift_id": shift_id, "line": line, "kind": kind})
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A fitted database: its sampler, and the real rows."""
+
+    sampler: DatabaseSampler
+    graph: Graph
+    schemas: dict[str, TableSchema]
+    frames: Frames
+    train: Frames
+
+
+def learn(frames: Frames, dataset: dict[str, Any], quality: str = "draft") -> Learned:
+    """Fit all tables of a dataset to the training part of its rows."""
+    spec = DatasetSpec.model_validate(dataset)
+    graph = Graph(spec.tables)
+    schemas = {n: infer_schema(frames[n], n, t, kept=spec.kept) for n, t in spec.tables.items()}
+    frames = {n: apply_derive(frames[n], t) for n, t in spec.tables.items()}
+    train, _ = split_tables(frames, graph, spec)
+    wide = widen(train, graph, schemas, whole=frames)
+    privacy = PrivacySpec().model_copy(update={"subject": ENTITY})
+    models = {}
+    for name, each in wide.items():
+        codec, tokens, _ = encode_table(
+            each.frame, each.schema, each.spec, privacy, known=each.known
+        )
+        entities = each.frame[ENTITY].to_numpy()
+        settings = GeneratorSpec(quality=quality)
+        models[name] = train_model(codec, tokens, settings, PrivacySpec(), groups=entities)
+    plans = {name: each.plan for name, each in wide.items()}
+    sampler = DatabaseSampler(graph, plans, models, {n: frames[n] for n in spec.kept})
+    return Learned(sampler, graph, schemas, frames, train)
+
+
+def shuffled_rows(frame: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
+    """The same rows in another order."""
+    return frame[np.random.default_rng(seed).permutation(len(frame))]

@@ -32,7 +32,8 @@ from aigc_pipeline.warehouse import create_release, publish, query, releases
 from aigc_pipeline.warehouse.duck import identifier
 
 CATALOG = {
-    "datasets", "scenarios", "tables", "columns", "releases", "scores", "checks", "lineage",
+    "datasets", "scenarios", "tables", "columns", "relations", "marts", "releases", "scores",
+    "checks", "lineage",
 }  # fmt: skip
 
 

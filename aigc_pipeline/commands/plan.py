@@ -46,15 +46,21 @@ def plan(
     tables = [_plan_table(lake, spec, name, project.root, frames) for name in spec.tables]
     stages = _plan_stages(lake, spec, tables)
     relations = _relations(spec, frames) if len(frames) == len(tables) else []
+    marts = _plan_marts(spec)
     if as_json:
-        told = {"tables": tables, "relations": relations, "stages": stages}
+        told = {"tables": tables, "relations": relations, "marts": marts, "stages": stages}
         show.print_json({"dataset": spec.name, **told})
     else:
-        _show(spec, tables, relations, stages)
+        _show(spec, tables, relations, marts, stages)
     unreadable = [t for t in tables if t["error"]]
     if unreadable:
         lines = [f"{t['table']}: {t['error']}" for t in unreadable]
         raise InputError("\n".join([f"{spec.name}: a run would stop at its source", *lines]))
+    from aigc_pipeline.dataset_file import pointing_into
+    from aigc_pipeline.marts import check_marts
+
+    with pointing_into(spec):
+        check_marts(spec, frames)
 
 
 def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
@@ -71,11 +77,24 @@ def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
     return sorted(changes)
 
 
+def _plan_marts(spec: DatasetSpec) -> list[dict[str, Any]]:
+    """The marts a release would have, each with what it reads."""
+    from aigc_pipeline.marts import read_marts
+
+    return [
+        {"mart": mart.name, "title": mart.title, "kind": mart.kind, "reads": list(mart.needs)}
+        for mart in read_marts(spec)
+    ]
+
+
 def _plan_table(
     lake: Lake, spec: DatasetSpec, name: str, base_dir: Path, frames: dict[str, pl.DataFrame]
 ) -> dict[str, Any]:
-    """One table's source: readable or not, its size, what changed; its rows go to `frames`."""
-    from aigc_pipeline.sources import infer_schema, read_table
+    """One table's source: readable or not, its size, what changed in it.
+
+    frames: gets the table, with what is derived, as the marts will find it.
+    """
+    from aigc_pipeline.sources import apply_derive, infer_schema, read_table
     from aigc_pipeline.sources.clean import MIN_ROWS
 
     table = spec.tables[name]
@@ -90,9 +109,9 @@ def _plan_table(
     try:
         df = read_table(table.source, base_dir, name=name, min_rows=1 if table.keep else MIN_ROWS)
         schema = infer_schema(df, name, table, kept=spec.kept)
+        frames[name] = apply_derive(df, table)
     except AigcError as error:
         return {**told, "error": str(error)}
-    frames[name] = df
     last = _last_schema(lake, spec, name)
     changes = None if last is None else compare_schemas(last, schema)
     return {**told, "rows": df.height, "columns": len(schema.columns), "changes": changes}
@@ -156,7 +175,7 @@ def _plan_stages(
         "synthetic": f"sample {rows} from seed {spec.synthesis.seed}"
         + (f"; scenarios: {scenarios}" if scenarios else ""),
         "evaluation": f"score it; gates: {gates or 'none'}",
-        "release": f"publish to {lake.warehouse} if every gate passes",
+        "release": f"publish to {lake.warehouse}{_with_marts(spec)} if every gate passes",
     }
     current = {stage: lake.find_current(spec.name, stage) for stage in STAGES}
     return [
@@ -175,10 +194,16 @@ def _limits(gate: Any) -> str:
     return " and ".join(words)
 
 
+def _with_marts(spec: DatasetSpec) -> str:
+    count = len(spec.marts)
+    return f" with {count} mart{'' if count == 1 else 's'}" if count else ""
+
+
 def _show(
     spec: DatasetSpec,
     tables: list[dict[str, Any]],
     relations: list[dict[str, Any]],
+    marts: list[dict[str, Any]],
     stages: list[dict[str, Any]],
 ) -> None:
     from aigc_pipeline.commands import show
@@ -193,6 +218,11 @@ def _show(
         show.table(
             ["relation", "rows", "without a parent", "orphans", "parents", "most rows of one"],
             [[r["relation"], *(r[count] for count in counted)] for r in relations],
+        )
+    if marts:
+        show.table(
+            ["mart", "title", "kind", "reads"],
+            [[m["mart"], m["title"], m["kind"], ", ".join(m["reads"])] for m in marts],
         )
     show.table(
         ["stage", "what a run would do", "in force"],

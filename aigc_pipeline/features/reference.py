@@ -113,7 +113,7 @@ def find_related(
         todo = (own != 0) & ~np.isnan(own)
         singles = [Reference((c,), (1,)) for c in earlier]
         copies: list[Reference] = []
-        for pool in (singles, [] if dated else _sums(earlier)):
+        for pool in (singles, [] if dated else _sums([c for c in earlier if c.name not in known])):
             for _ in range(MAX_COPIES - len(copies)):
                 best = _best_copy(own, todo, pool, values, shuffled)
                 if best is None:

@@ -58,15 +58,12 @@ class Children:
             return frame
         groups = np.unique(self.group[at], return_inverse=True)[1]
         if plan.orphan_values:
-            chosen = rng.integers(0, len(plan.orphan_values), int(groups.max()) + 1)
+            chosen = rng.integers(0, len(plan.orphan_values), int(groups.max()) + 1)[groups]
             made = []
             for i, column in enumerate(owner.columns):
-                texts = pl.Series([plan.orphan_values[c][i] for c in chosen[groups]])
-                values = texts.cast(frame[column].dtype).to_list()
-                whole = frame[column].to_list()
-                for place, value in zip(at.tolist(), values, strict=True):
-                    whole[place] = value
-                made.append(pl.Series(column, whole, dtype=frame[column].dtype))
+                text = pl.Series([plan.orphan_values[c][i] for c in chosen])
+                values = pl.select(from_text(text, frame[column].dtype)).to_series()
+                made.append(frame[column].scatter(at, values))
             return frame.with_columns(made)
         return frame.with_columns(
             fill_orphans(frame[column], at, groups, frame[column]) for column in owner.columns
@@ -277,6 +274,14 @@ def _strays(sizes: Mapping[int, float], owners: int, rng: np.random.Generator) -
         count = int(expected) + int(rng.random() < expected % 1)
         drawn.append(np.full(count, int(size)))
     return np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.int64)
+
+
+def from_text(values: pl.Series, dtype: pl.DataType) -> pl.Expr:
+    """Text as Polars casts it to, back in its dtype."""
+    expr = pl.lit(values)
+    if isinstance(dtype, pl.Datetime):
+        return expr.str.to_datetime(time_unit="us").cast(dtype)
+    return expr.str.to_date() if dtype == pl.Date else expr.cast(dtype)
 
 
 def _dtype(name: str) -> pl.DataType:

@@ -66,10 +66,7 @@ def fill_orphans(
     """References to parents that are not there: keys like the others, which none of them has."""
     column = GeneratedColumn(values.name, str(values.dtype), None, 0.0, _above(keys))
     fresh = column.make(len(keys), int(group.max()) + 1, np.random.default_rng(0))
-    new = values.to_list()
-    for i, g in zip(at.tolist(), group.tolist(), strict=True):
-        new[i] = fresh[g]
-    return pl.Series(values.name, new, dtype=values.dtype)
+    return values.scatter(at, fresh[group])
 
 
 def _above(keys: pl.Series) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline.errors import InputError
+from aigc_pipeline.features.category import polars_dtype
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.relations.graph import Graph, Relation
 from aigc_pipeline.relations.histories import make_children
@@ -141,8 +142,8 @@ class DatabaseSampler:
         frame = children.with_orphans(frame, owner, plan, np.random.default_rng([*entropy, 5]))
         if plan.numbered is not None:
             number, start = plan.numbered
-            dtype = pl.lit(0, dtype=getattr(pl, plan.columns[number].dtype)())
-            frame = frame.with_columns((children.position + start + dtype).alias(number))
+            dtype = polars_dtype(plan.columns[number].dtype)
+            frame = frame.with_columns(pl.Series(number, children.position + start, dtype=dtype))
         return Made(frame, row)
 
     def _gathered(

@@ -27,6 +27,7 @@ from aigc_pipeline.spec.learning import (
     GeneratorSpec,
     PrivacySpec,
 )
+from aigc_pipeline.spec.mart import MartSpec
 from aigc_pipeline.spec.synthesis import (
     Balance,
     Between,
@@ -64,6 +65,7 @@ __all__ = [
     "Gate",
     "GeneratorSpec",
     "Kind",
+    "MartSpec",
     "Model",
     "Name",
     "ParentSpec",

@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from aigc_pipeline.errors import did_you_mean
 from aigc_pipeline.spec.base import Model, Name, check_name, check_table_name
 from aigc_pipeline.spec.learning import GeneratorSpec, PrivacySpec
+from aigc_pipeline.spec.mart import MartSpec
 from aigc_pipeline.spec.synthesis import SynthesisSpec
 from aigc_pipeline.spec.table import TableSpec
 
@@ -23,6 +24,7 @@ GATED_SCORES = (
     "membership_auc",
     "membership_model_auc",
     "null_rate_error",
+    "query_error_ratio",
 )
 
 # Of all tables together: how they refer to each other. Judged once for the whole dataset.
@@ -83,6 +85,9 @@ class DatasetSpec(Model):
     synthesis: SynthesisSpec = SynthesisSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     gates: dict[str, Gate] = Field({})
+    marts: dict[Name, MartSpec] = Field(
+        {}, description="Queries that BI starts from; files in <name>/marts/*.sql are more of them"
+    )
     schedule: str | None = Field(None, description="Cron expression, e.g. '0 3 * * *'")
 
     _file: str | None = PrivateAttr(None)  # where it was read, for errors; no part of the spec
@@ -102,6 +107,25 @@ class DatasetSpec(Model):
                 )
             seen[name.lower()] = name
         return tables
+
+    @field_validator("marts")
+    @classmethod
+    def _mart_names(cls, marts: dict[str, MartSpec]) -> dict[str, MartSpec]:
+        for name in marts:
+            check_table_name(name)
+        return marts
+
+    @model_validator(mode="after")
+    def _one_name_each(self) -> DatasetSpec:
+        seen = {name.lower(): f"table {name!r}" for name in self.tables}
+        for name in self.marts:
+            if name.lower() in seen:
+                raise ValueError(
+                    f"the mart {name!r} and the {seen[name.lower()]} have the same name to SQL,"
+                    " so neither could be asked for; rename the mart"
+                )
+            seen[name.lower()] = f"mart {name!r}"
+        return self
 
     @field_validator("gates")
     @classmethod

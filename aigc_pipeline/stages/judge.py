@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 
-from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.evaluation import (
     check_gates,
     evaluate_relations,
@@ -24,6 +23,8 @@ from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec, TableSpec
+from aigc_pipeline.stages.databases import is_database
+from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.learn import BASELINE, load_model, read_rows
 from aigc_pipeline.stages.prepare import read_schema
 from aigc_pipeline.stages.result import StageResult, check
@@ -42,12 +43,13 @@ def evaluate(
     A missed gate is the failed check `gates`; the evidence is written all the same.
     """
     synthetic = lake.current(spec.name, "synthetic")
-    model = _input(lake, synthetic, "model")
-    validated = _input(lake, _input(lake, model, "features"), "validated")
+    model = input_of(lake, synthetic, "model")
+    validated = input_of(lake, model, "features", "validated")
     seed = spec.synthesis.seed if seed is None else seed
     tell = progress or silent
     graph = Graph(spec.tables)
-    models = {} if graph.is_related else {name: load_model(model, name) for name in spec.tables}
+    alone = not is_database(spec)  # else models know more than the rows that are judged
+    models = {name: load_model(model, name) for name in spec.tables} if alone else {}
     tables = _read(validated, synthetic, spec)
     if graph.is_related:
         tables = tables.with_entities(graph, spec.tables)
@@ -154,15 +156,6 @@ def _told(progress: Progress, name: str) -> Callable[[str], None]:
     return lambda message: progress(f"{name}, {message}", None)
 
 
-def _input(lake: Lake, version: Version, stage: str) -> Version:
-    """The very version another one was made from."""
-    given = version.manifest["inputs"][stage]
-    found = lake.version(version.dataset, stage, given["version"])
-    if found.sha256 != given["sha256"]:
-        raise ArtefactError(f"{found.path}: changed since {version.stage} {version.id} was made")
-    return found
-
-
 def _facts(
     spec: DatasetSpec, synthetic: Version, model: Version, models: dict[str, TableModel]
 ) -> dict[str, str]:
@@ -211,7 +204,7 @@ def release(lake: Lake, spec: DatasetSpec) -> StageResult:
     """
     synthetic = lake.current(spec.name, "synthetic")
     evaluation = lake.current(spec.name, "evaluation")
-    validated = _input(lake, evaluation, "validated")
+    validated = input_of(lake, evaluation, "validated")
     schemas = {name: read_schema(validated, name) for name in spec.tables}
     with lake.keeping_current(spec.name, "release"):
         approved = create_release(

@@ -14,6 +14,7 @@ from aigc_pipeline.errors import ArtefactError, FieldError, InputError, did_you_
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.conditions import check_where
 from aigc_pipeline.lake import Draft, Lake, Version
+from aigc_pipeline.marts import check_marts
 from aigc_pipeline.parquet import read_parquet, write_parquet
 from aigc_pipeline.privacy.budget import Budget, check_dp
 from aigc_pipeline.relations import (
@@ -135,6 +136,8 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
             table=name,
             earlier=_earlier_rows(lake, spec.name, name),
         )
+    with pointing_into(spec):
+        check_marts(spec, frames)
     checks = [
         _contract(reports, Severity.CRITICAL),
         _contract(reports, Severity.WARNING),

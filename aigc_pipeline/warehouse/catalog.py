@@ -18,6 +18,7 @@ from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.lake import Lake
 from aigc_pipeline.warehouse.catalog_tables import SCHEMA, TABLES, CatalogTable
 from aigc_pipeline.warehouse.duck import comment_on, create_table, identifier, run
+from aigc_pipeline.warehouse.marts import places
 from aigc_pipeline.warehouse.record import BASELINE, Release, ReleasedTable, schema_name
 
 Row = dict[str, Any]
@@ -34,6 +35,8 @@ def build(connection: duckdb.DuckDBPyConnection, lake: Lake, current: list[Relea
         rows["columns"] += [
             row for table in release.notes.tables for row in _columns(connection, release, table)
         ]
+        rows["relations"] += _relations(release)
+        rows["marts"] += _marts(release)
         for version in lake.versions(release.dataset, "release"):
             for name, more in _history(lake, Release(version), version.id == release.id).items():
                 rows[name] += more
@@ -153,6 +156,36 @@ def _columns(
             "made": "computed" if column.derived else "faked" if column.pii else learned,
             "shape_error": errors.get(column.name),
         }
+
+
+def _relations(release: Release) -> list[Row]:
+    return [
+        {
+            "dataset": release.dataset,
+            "child": relation.child,
+            "columns": ", ".join(relation.columns),
+            "parent": relation.parent,
+            "key": ", ".join(relation.key),
+            "optional": relation.optional,
+        }
+        for relation in release.notes.relations
+    ]
+
+
+def _marts(release: Release) -> list[Row]:
+    return [
+        {
+            "dataset": release.dataset,
+            "schema_name": schema,
+            "name": name,
+            "title": mart.title,
+            "description": mart.description,
+            "sql": mart.sql,
+            "kind": mart.kind,
+            "columns": ", ".join(column for column, _ in mart.columns),
+        }
+        for (schema, name), mart in places(release).items()
+    ]
 
 
 def _history(lake: Lake, release: Release, is_current: bool) -> dict[str, list[Row]]:

@@ -110,6 +110,32 @@ TABLES = (
         },
     ),
     CatalogTable(
+        "relations",
+        "One row per way in which rows of a table refer to rows of another",
+        {
+            **_DATASET,
+            "child": ("VARCHAR", "Table whose rows refer"),
+            "columns": ("VARCHAR", "Its columns that hold the parent's key, separated by commas"),
+            "parent": ("VARCHAR", "Table they refer to"),
+            "key": ("VARCHAR", "Key columns of the parent, in the same order"),
+            "optional": ("BOOLEAN", "Whether a row may have no parent"),
+        },
+    ),
+    CatalogTable(
+        "marts",
+        "One row per mart: a query that BI may start from",
+        {
+            **_DATASET,
+            "schema_name": ("VARCHAR", "Schema of the mart in this warehouse"),
+            "name": ("VARCHAR", "Mart"),
+            "title": ("VARCHAR", "Title from its SQL file or the dataset file"),
+            "description": ("VARCHAR", "Description from its SQL file or the dataset file"),
+            "sql": ("VARCHAR", "Query as its author wrote it"),
+            "kind": ("VARCHAR", "view (computed when asked) or table (computed at the release)"),
+            "columns": ("VARCHAR", "Its columns, separated by commas"),
+        },
+    ),
+    CatalogTable(
         "releases",
         "One row per release kept, in force or not",
         {

@@ -1,50 +1,28 @@
-"""How every connection to DuckDB is opened, and how names and texts become SQL."""
+"""DuckDB as the warehouse uses it: its storage format, its tables and their comments."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import duckdb
 
-# No extension is fetched or loaded behind our back, and a Python variable is never read as a table.
-SETTINGS: dict[str, Any] = {
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "python_enable_replacements": False,
-}
+from aigc_pipeline.duck import connect, first_line, identifier, literal, lock_down, run
+
+__all__ = [
+    "STORAGE_VERSION",
+    "comment_on",
+    "connect",
+    "create_table",
+    "first_line",
+    "identifier",
+    "kept_type",
+    "literal",
+    "lock_down",
+    "run",
+]
+
 # The oldest format a 1.x BI driver reads; DuckDB's default cannot be opened by any older client.
 STORAGE_VERSION = "v1.2.0"
 # Types that DuckDB reads from Arrow but older clients cannot -> what is kept instead.
 _KEPT_AS = {"TIME_NS": "TIME", '"NULL"': "VARCHAR"}
-
-
-def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """An in-memory connection; warehouse files are attached to it.
-
-    `spill` is the folder that DuckDB makes when memory runs short, and removes on closing; without
-    one it refuses to go on.
-
-    Attaching, unlike connecting to the file, never hands back an instance this process still holds
-    on a file that has been replaced since.
-    """
-    folder = str(spill) if spill is not None else ""
-    return duckdb.connect(":memory:", config={**SETTINGS, "temp_directory": folder})
-
-
-def run(connection: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
-    """Run a statement to its end and return its rows."""
-    return connection.execute(sql).fetchall()
-
-
-def identifier(*parts: str) -> str:
-    """A dotted name, each part quoted, so that any text is a name and nothing else."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def kept_type(duckdb_type: object) -> str:
@@ -65,8 +43,3 @@ def comment_on(
 ) -> None:
     """Set the comment of a TABLE, VIEW or COLUMN; white space is folded to one line."""
     run(connection, f"COMMENT ON {what} {identifier(*name)} IS {literal(' '.join(text.split()))}")
-
-
-def first_line(error: Exception) -> str:
-    """What an error of DuckDB, Arrow or the system says, less the lines that show a statement."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.lake import Lake, fsync_path
-from aigc_pipeline.warehouse import catalog, catalog_tables
+from aigc_pipeline.warehouse import catalog, catalog_tables, marts
 from aigc_pipeline.warehouse.duck import (
     STORAGE_VERSION,
     comment_on,
@@ -102,6 +102,7 @@ def _build(lake: Lake, file: Path, releases: list[Release]) -> None:
             for table in release.notes.tables:
                 _fill(connection, release, table)
                 _describe(connection, release, table)
+            marts.build(connection, release)
         catalog.build(connection, lake, releases)
         run(connection, "COMMIT")
         run(connection, "CHECKPOINT warehouse")
@@ -150,12 +151,14 @@ def _check(file: Path, releases: list[Release]) -> None:
     with connect() as connection:
         run(connection, f"ATTACH {literal(str(file))} AS warehouse (READ_ONLY)")
         run(connection, "USE warehouse")
-        for problem in _problems(connection, expected):
+        for problem in _problems(connection, expected, releases):
             raise ArtefactError(f"{file.name}: {problem}; nothing was published")
 
 
 def _problems(
-    connection: duckdb.DuckDBPyConnection, expected: dict[tuple[str, str], ReleasedTable]
+    connection: duckdb.DuckDBPyConnection,
+    expected: dict[tuple[str, str], ReleasedTable],
+    releases: list[Release],
 ) -> Iterator[str]:
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     columns = run(
@@ -165,7 +168,8 @@ def _problems(
     )
     for schema, name, column, kind in columns:
         found.setdefault((schema, name), []).append((column, kind))
-    if set(found) != set(expected) | catalog_tables.names():
+    views = {place for release in releases for place in marts.places(release)}
+    if set(found) != set(expected) | views | catalog_tables.names():
         yield "it does not hold the tables of the releases"
     for place, table in expected.items():
         shown = ".".join(place)
@@ -174,7 +178,9 @@ def _problems(
         [(rows,)] = run(connection, f"SELECT count(*) FROM {identifier(*place)}")
         if rows != table.rows:
             yield f"{shown} has {rows} rows, its release {table.rows}"
-    for listing in ("duckdb_tables()", "duckdb_columns()"):
+    for release in releases:
+        yield from marts.problems(connection, release, found)
+    for listing in ("duckdb_tables()", "duckdb_columns()", "duckdb_views()"):
         [(bare,)] = run(
             connection,
             f"SELECT count(*) FROM {listing} WHERE database_name = 'warehouse' AND NOT internal"

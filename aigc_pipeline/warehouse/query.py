@@ -14,7 +14,14 @@ import polars as pl
 
 from aigc_pipeline.errors import ArtefactError, InputError, did_you_mean
 from aigc_pipeline.lake import Lake
-from aigc_pipeline.warehouse.duck import connect, first_line, identifier, literal, run
+from aigc_pipeline.warehouse.duck import (
+    connect,
+    first_line,
+    identifier,
+    literal,
+    lock_down,
+    run,
+)
 
 _ALLOWED = {
     "SELECT",
@@ -74,8 +81,7 @@ def open_warehouse(lake: Lake) -> duckdb.DuckDBPyConnection:
     try:
         run(connection, f"ATTACH {literal(str(lake.warehouse))} AS warehouse (READ_ONLY)")
         run(connection, "USE warehouse")
-        run(connection, "SET enable_external_access = false")
-        run(connection, "SET lock_configuration = true")
+        lock_down(connection)
     except duckdb.Error as error:
         connection.close()
         raise ArtefactError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -58,6 +58,28 @@ class TableNotes(_Notes):
     target: str | None = None
 
 
+class RelationNotes(_Notes):
+    """Rows of `child` refer to rows of `parent`: child[columns] = parent[key]."""
+
+    child: str
+    columns: list[str]
+    parent: str
+    key: list[str]
+    optional: bool
+
+
+class MartNotes(_Notes):
+    """A mart: the query as its author wrote it, and the statement that builds it here."""
+
+    name: str
+    title: str | None = None
+    description: str | None = None
+    kind: Literal["view", "table"]
+    sql: str
+    statement: str
+    columns: list[tuple[str, str]]  # name, DuckDB type
+
+
 class Spent(_Notes):
     """What a table's training spent of differential privacy."""
 
@@ -92,6 +114,8 @@ class ReleaseNotes(_Notes):
     scenarios: dict[str, ScenarioNotes]
     about: dict[str, TableNotes]
     tables: list[ReleasedTable]
+    relations: list[RelationNotes] = []
+    marts: list[MartNotes] = []  # each after those it reads
 
 
 @dataclass(frozen=True)

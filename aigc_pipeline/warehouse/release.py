@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_pipeline.errors import ArtefactError, GateRefused
 from aigc_pipeline.lake import Lake, Version, sha256_file
+from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.warehouse.evidence import judge, read_tables
 from aigc_pipeline.warehouse.lock import exclusive
+from aigc_pipeline.warehouse.marts import plan_marts
 from aigc_pipeline.warehouse.record import (
+    MartNotes,
     ModelNotes,
+    RelationNotes,
     ReleasedTable,
     ReleaseNotes,
     ScenarioNotes,
@@ -54,10 +58,12 @@ def create_release(
     Raises:
         ArtefactError: something is missing, changed or does not belong together, or the disk
             refuses.
-        GateRefused: a score misses its gate. In either case nothing was written.
+        InputError: a mart does not work on the synthetic tables.
+        GateRefused: a score misses its gate. In any of these cases nothing was written.
     """
     gates, scores = judge(spec, synthetic, evaluation, schemas)
     tables = read_tables(spec, synthetic, schemas)
+    marts = plan_marts(spec, tables)
     if refused := [gate for gate in gates if not gate.passed]:
         raise GateRefused(_refusal(lake, spec, refused))
     try:
@@ -65,7 +71,7 @@ def create_release(
             if (current := _in_force(lake, spec, synthetic, evaluation)) is not None:
                 return current
             inputs = {"synthetic": synthetic, "evaluation": evaluation}
-            notes = _notes(lake, spec, synthetic, evaluation, tables)
+            notes = _notes(lake, spec, synthetic, evaluation, tables, marts)
             with lake.writing(
                 spec.name, "release", inputs=inputs, spec_sha256=spec.sha256()
             ) as draft:
@@ -124,6 +130,7 @@ def _notes(
     synthetic: Version,
     evaluation: Version,
     tables: list[ReleasedTable],
+    marts: list[MartNotes],
 ) -> ReleaseNotes:
     model = find_input(lake, evaluation, "model") or find_input(lake, synthetic, "model")
     made = {table.scenario for table in tables}
@@ -160,6 +167,17 @@ def _notes(
             for name, table in spec.tables.items()
         },
         tables=tables,
+        relations=[
+            RelationNotes(
+                child=relation.child,
+                columns=list(relation.columns),
+                parent=relation.parent,
+                key=list(relation.key),
+                optional=relation.optional,
+            )
+            for relation in Graph(spec.tables).relations
+        ],
+        marts=marts,
     )
 
 
