@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from relations_kit import CUSTOMERS, frames, graph, spec, tables
+from mall_kit import CUSTOMERS, frames, graph, spec, tables
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.relations import split_tables
