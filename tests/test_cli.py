@@ -97,6 +97,25 @@ def test_init_writes_a_file_that_runs_as_it_is(project: Path) -> None:
     assert aigc("plan", "more").code == 0
 
 
+def test_tables_that_refer_to_each_other(project: Path) -> None:
+    wine = pl.read_csv(project / "data" / "wine.csv")
+    wine.with_row_index("wine_id").write_csv(project / "data" / "wines.csv")
+    tastings = pl.DataFrame({"wine_id": [i % 200 for i in range(500)], "points": [*range(500)]})
+    tastings.write_csv(project / "data" / "tastings.csv")
+    done = aigc("init", "data/wines.csv", "data/tastings.csv", "--name", "cellar")
+    assert done.code == 0, done.err
+    done = aigc("plan", "cellar", "--json")
+    assert done.code == 0 and done.json["relations"] == [
+        {"relation": "tastings.wine_id -> wines", "rows": 500, "nulls": 0, "orphans": 44,
+         "parents": 178, "parent_rows": 178, "most": 3},
+    ]  # fmt: skip
+    assert "tastings.wine_id -> wines" in aigc("plan", "cellar").out
+    path = project / "datasets" / "cellar.yaml"
+    path.write_text(path.read_text().replace("orphans: reproduce", "orphans: refuse"))
+    done = aigc("plan", "cellar")
+    assert done.code == 2 and "cellar.yaml:" in done.err and "44 of 500 rows refer" in done.err
+
+
 def test_init_does_not_replace_a_dataset_file(project: Path) -> None:
     before = fingerprint(project / "datasets")
     done = aigc("init", "data/wine.csv", "--name", "wine")

@@ -280,7 +280,7 @@ def test_the_committed_schema_is_in_step() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["loans", "churn"])
+@pytest.mark.parametrize("name", ["loans", "churn", "flights", "shop", "trial"])
 def test_shipped_datasets_keep_the_schema(name: str) -> None:
     path = ROOT / "datasets" / f"{name}.yaml"
     first, *_ = path.read_text(encoding="utf-8").splitlines()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relations_kit import graph, spec, tables
+from mall_kit import graph, spec, tables
 
 from aigc_pipeline.dataset_file import load_dataset
 from aigc_pipeline.errors import FieldError, InputError

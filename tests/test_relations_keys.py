@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from relations_kit import CUSTOMERS, ORDERS, frames, graph, spec, tables
+from mall_kit import CUSTOMERS, ORDERS, frames, graph, spec, tables
 
 from aigc_pipeline.errors import FieldError, InputError
 from aigc_pipeline.lake import Lake

@@ -1,4 +1,4 @@
-"""Training and holdout of related tables: entities stay whole, kept tables are on both sides."""
+"""Training and holdout of related tables: entities stay whole, and go to one side or the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from relations_kit import CUSTOMERS, frames, graph, spec, tables
+from mall_kit import CUSTOMERS, frames, graph, spec, tables
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.relations import split_tables
@@ -47,14 +47,21 @@ def test_rows_keep_their_order_and_the_seed_decides() -> None:
     assert not train["customers"].equals(other["customers"])
 
 
-def test_a_kept_table_is_whole_on_both_sides_and_splits_what_it_owns() -> None:
+def test_a_kept_table_that_owns_rows_is_split_like_any_other() -> None:
     train, holdout = split(evaluation={"holdout": 0.4})
-    assert train["regions"].equals(holdout["regions"]) and len(train["regions"]) == 5
+    assert (len(train["regions"]), len(holdout["regions"])) == (3, 2)
     region = ["country", "zone"]
-    known = frames()["regions"].select(region)
-    of = [side["customers"].select(region).drop_nulls().unique() for side in (train, holdout)]
-    assert of[0].join(of[1], on=region).is_empty()
-    assert of[1].join(known, on=region).height == 2  # of five regions
+    for side, other in ((train, holdout), (holdout, train)):
+        placed = side["customers"].drop_nulls("zone").filter(pl.col("country") != "Z")
+        assert placed.join(side["regions"], on=region).height == len(placed) > 0
+        assert placed.join(other["regions"], on=region).is_empty()
+
+
+def test_a_kept_table_that_others_only_refer_to_is_whole_on_both_sides() -> None:
+    said = tables()
+    said["products"]["keep"] = True
+    train, holdout = split(tables=said)
+    assert train["products"].equals(holdout["products"]) and len(train["products"]) == 40
 
 
 def test_rows_without_an_owner_are_drawn_orphans_by_the_owner_they_name() -> None:

@@ -86,7 +86,7 @@ def test_the_shipped_related_datasets(name: str) -> None:
     graph = graph_of(spec)
     schemas = {n: infer_schema(frames[n], n, t, kept=spec.kept) for n, t in spec.tables.items()}
     check_owner_columns(schemas, graph)
-    check_scenarios(spec, schemas)
+    check_scenarios(spec, schemas, graph)
     frames = drop_orphans(frames, graph)
     facts = {f.relation.name: f for f in inspect_relations(frames, graph)}
     train, holdout = split_tables(frames, graph, spec)

@@ -284,3 +284,24 @@ def test_a_rule_that_raises_could_not_be_evaluated(
     assert CANARY not in report.model_dump_json()
     with pytest.raises(InputError, match="could not evaluate"):
         report.raise_for_critical()
+
+
+def test_a_composite_key_tells_rows_apart() -> None:
+    df = people().with_columns(visit=pl.lit(1))
+    schema = schema_of(df, key=["person", "visit"])
+    assert not validate(df, schema, [], table="people").failed()
+    twice = df.with_columns(person=pl.col("person").clip(lower_bound=5))
+    (failed,) = validate(twice, schema, [], table="people").failed("critical")
+    assert (failed.rule, failed.column) == (
+        "expect_compound_columns_to_be_unique",
+        "person, visit",
+    )
+    assert failed.failed_rows == 5  # all that share a key
+
+
+def test_a_reference_may_repeat() -> None:
+    df = people().with_columns(boss=pl.col("person") // 2 + 1)
+    parents = [{"column": "boss", "table": "people"}]
+    report = check(df, key="person", parents=parents)
+    unique = [r.column for r in report.results if r.rule == "expect_column_values_to_be_unique"]
+    assert unique == ["person"]

@@ -59,7 +59,8 @@ class RelationFacts:
 def inspect_relations(frames: Mapping[str, pl.DataFrame], graph: Graph) -> list[RelationFacts]:
     """The facts of every relation, in the graph's order.
 
-    frames: by table, with the columns of all keys and references.
+    frames: by table, with the columns of all keys and references; keys are unique, which
+    `infer_schema` sees to.
 
     Raises FieldError with all that is wrong: references of another type than the key, missing ones
     that are not declared optional, orphans that are to be refused. In counts, never values.
