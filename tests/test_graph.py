@@ -132,3 +132,20 @@ def test_something_must_be_made() -> None:
     only = {"regions": tables()["regions"]}
     with pytest.raises(FieldError, match="every table is kept"):
         graph_of(DatasetSpec.model_validate({"name": "mall", "tables": only}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator": {"family": "gan"}}, "generator.family: tables that refer to each other"),
+        ({"generator": {"outliers": 0.1}}, "generator.outliers: tables that refer to each other"),
+        ({"privacy": {"dp": {"epsilon": 3}}}, "privacy.dp: tables that refer to each other"),
+        ({"privacy": {"subject": "id"}}, "privacy.subject: tables that refer to each other"),
+        ({"synthesis": {"scenarios": {"a": {"balance": {"zone": {"1": 0.5}}}}}},
+         "synthesis.scenarios.a.balance: tables that refer to each other"),
+    ],
+)  # fmt: skip
+def test_what_is_for_single_tables(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(FieldError) as refused:
+        graph_of(DatasetSpec.model_validate({"name": "mall", "tables": tables(), **changes}))
+    assert str(refused.value).startswith(message)

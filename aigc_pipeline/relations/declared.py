@@ -26,9 +26,28 @@ def graph_of(spec: DatasetSpec) -> Graph:
             " with all that hangs on them; leave it out"
         )
         problems.append((("privacy", "subject"), text))
+    if graph.is_related or spec.kept:
+        problems += _learning_problems(spec)
     if problems:
         raise FieldError(problems)
     return graph
+
+
+def _learning_problems(spec: DatasetSpec) -> Iterator[Problem]:
+    """What single tables can have, and tables that are learned together cannot."""
+    together = "tables that refer to each other, or are kept,"
+    if spec.generator.family != "autoregressive":
+        text = f"{together} are learned by the family autoregressive; write that, or leave it out"
+        yield ("generator", "family"), text
+    if spec.generator.outliers:
+        yield ("generator", "outliers"), f"{together} are learned whole; leave it out"
+    if spec.privacy.dp is not None:
+        text = f"{together} cannot be learned with differential privacy; leave it out"
+        yield ("privacy", "dp"), text
+    for name, scenario in spec.synthesis.scenarios.items():
+        if scenario.balance:
+            at = ("synthesis", "scenarios", name, "balance")
+            yield at, f"{together} take conditions only; say it with `where`"
 
 
 def _table_problems(graph: Graph, name: str) -> Iterator[Problem]:
