@@ -59,7 +59,7 @@ def evaluate_relations(
         train: real tables that the models were trained on, by name.
         holdout: the rows of other root entities, with all they own. Kept tables are whole on both
             sides. Without root rows here, there is no reference.
-        synthetic: the tables to judge; kept ones may be left out.
+        synthetic: the tables to judge; kept ones are those of `train`, whether given or not.
         schemas: of every table.
         graph: how they refer to each other.
         tables: from the dataset file: keys, order, what is kept.

@@ -92,18 +92,9 @@ class Contents:
         return pl.DataFrame(parts).hash_rows(seed=1).to_numpy(), below
 
     def _own(self, table: str) -> np.ndarray:
-        """The row's own values: compared columns, and references to tables that are kept."""
-        base, layout = self.base, self.base.layout
-        kept = [
-            column
-            for relation in layout.graph.parents_of(table)
-            if layout.tables[relation.parent].keep
-            for column in relation.columns
-        ]
+        """The row's own values."""
+        base = self.base
         frame = base.plain[table].with_columns(cs.float().round(9))
-        if kept:
-            references = base.tables[table].select(pl.col(dict.fromkeys(kept)).cast(pl.String))
-            frame = references.rename(lambda c: f"reference {c}").hstack(frame.get_columns())
         if not frame.width:
             return np.zeros(base.rows[table], dtype=np.uint64)
         return frame.hash_rows(seed=2).to_numpy()

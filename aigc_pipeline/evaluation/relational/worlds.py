@@ -194,8 +194,8 @@ def make_worlds(
     any training or synthetic row.
     """
     whole = {name: train[name] for name in graph.order if tables[name].keep and name in train}
-    synthetic = {**whole, **synthetic}
-    holdout = {**whole, **holdout}
+    synthetic = {**synthetic, **whole}
+    holdout = {**holdout, **whole}
     for side, given in (("training", train), ("holdout", holdout), ("synthetic", synthetic)):
         check_tables(side, given, graph)
     real, both, pools = _real(train, holdout, graph, tables)
