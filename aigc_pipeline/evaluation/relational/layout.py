@@ -81,8 +81,11 @@ class Layout:
 def _compared(
     schema: TableSchema, table: TableSpec, tables: Mapping[str, TableSpec]
 ) -> TableSchema:
-    """The columns to compare. A kept table's keys are public values: which currency it is matters,
-    in that table and where another one refers to it."""
+    """The columns to compare.
+
+    A kept table's keys are public values: which currency it is matters, in that table and where
+    another one refers to it.
+    """
     public = {
         parent.columns[0]
         for parent in table.parents
