@@ -46,11 +46,12 @@ def _worst(scores: list[Score]) -> Score | None:
 
 
 def _copied(worlds: Worlds, roots: list[str]) -> tuple[list[Score], dict[str, float]]:
-    real, made = Contents(worlds.train.base), Contents(worlds.synthetic.base)
+    train, synthetic = worlds.everyone
+    real, made = Contents(train.base), Contents(synthetic.base)
     scores, facts = [], {}
     for root in roots:
-        known = real.of(worlds.train, root)
-        ours = np.isin(made.of(worlds.synthetic, root), known)
+        known = real.of(train, root)
+        ours = np.isin(made.of(synthetic, root), known)
         fresh = np.isin(real.of(worlds.holdout, root), known) if worlds.holdout else ours[:0]
         facts[f"entities of {root} compared"] = float(len(ours))
         if not len(ours) or not len(known):

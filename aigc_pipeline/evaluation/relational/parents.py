@@ -36,7 +36,7 @@ def score(
     if not judged:
         reason = next((p.auc.why_not for p in parents), None) or NO_PARENT
         return {"parent_detection_auc": not_evaluated("half", reason, DETECTION)}, parents
-    worst = max(judged, key=lambda auc: abs((auc.value or 0.5) - 0.5))
+    worst = max(judged, key=lambda auc: auc.value or 0.0)  # below 0.5 lies nothing but chance
     return {"parent_detection_auc": worst}, parents
 
 

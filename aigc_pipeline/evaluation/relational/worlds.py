@@ -159,6 +159,8 @@ class World:
 class Worlds:
     """All samples that a judgement compares.
 
+    everyone: training and synthetic entities, all of them; `train` and `synthetic` are MAX_ENTITIES
+    of each root at most.
     parts: of the synthetic tables, each with as many entities as `holdout_equal`; the synthetic
     tables themselves where there is no holdout. groups: the latter less one group of entities each.
     train_equal: as many training entities.
@@ -166,6 +168,7 @@ class Worlds:
 
     layout: Layout
     coders: dict[str, Coder]
+    everyone: tuple[World, World]
     train: World
     holdout: World | None
     synthetic: World
@@ -243,29 +246,47 @@ def _samples(
     layout: Layout, coders: dict[str, Coder], train: World, held: World, ours: World, seed: int
 ) -> Worlds:
     roots = layout.roots
-    train = train.thin({r: MAX_ENTITIES / max(train.count(r), 1) for r in roots}, seed)
-    ours = ours.thin({r: MAX_ENTITIES / max(ours.count(r), 1) for r in roots}, seed)
-    if not all(held.count(root) for root in roots):
-        equal = {root: ours.count(root) for root in roots}
-        return Worlds(layout, coders, train, None, ours, train, None, [ours], [], equal, seed)
-    equal = {root: min(held.count(root), ours.count(root), MAX_ENTITIES) for root in roots}
-    shares = {root: equal[root] / ours.count(root) for root in roots}
-    parts = min(PARTS, *(ours.count(root) // equal[root] for root in roots)) if roots else 1
+    everyone = (train, ours)
+    train, ours = (
+        world.thin({root: MAX_ENTITIES / max(world.count(root), 1) for root in roots}, seed)
+        for world in everyone
+    )
+    split = [root for root in roots if held.count(root)]  # a small root may have none held out
+    equal = {root: ours.count(root) for root in roots}
+    if not split:
+        return Worlds(
+            layout, coders, everyone, train, None, ours, train, None, [ours], [], equal, seed
+        )
+    equal |= {root: min(held.count(root), ours.count(root), MAX_ENTITIES) for root in split}
+    share = {root: equal[root] / ours.count(root) for root in roots}
     places = ours.order_of_entities(seed)
-    cut = [
+    parts = [
         ours.between(
             places,
-            {r: i * s for r, s in shares.items()},
-            {r: (i + 1) * s for r, s in shares.items()},
+            {root: i * share[root] if root in split else 0.0 for root in roots},
+            {root: (i + 1) * share[root] if root in split else 1.0 for root in roots},
         )
-        for i in range(parts)
+        for i in range(min(PARTS, *(ours.count(root) // equal[root] for root in split)))
     ]
-    held_equal = held.thin({r: equal[r] / held.count(r) for r in roots}, seed)
-    train_equal = train.thin({r: equal[r] / max(train.count(r), 1) for r in roots}, seed)
+    held_equal, train_equal = (
+        world.thin({root: equal[root] / max(world.count(root), 1) for root in roots}, seed)
+        for world in (held, train)
+    )
     fold = {r: np.floor(p * GROUPS) for r, p in held_equal.order_of_entities(seed + 1).items()}
     groups = [held_equal.take({r: f != group for r, f in fold.items()}) for group in range(GROUPS)]
     return Worlds(
-        layout, coders, train, held, ours, train_equal, held_equal, cut, groups, equal, seed
+        layout,
+        coders,
+        everyone,
+        train,
+        held,
+        ours,
+        train_equal,
+        held_equal,
+        parts,
+        groups,
+        equal,
+        seed,
     )
 
 
