@@ -20,7 +20,7 @@ from aigc_pipeline.evaluation.relational.result import (
     RelationalSettings,
     RelationScore,
 )
-from aigc_pipeline.evaluation.relational.worlds import entities as entities_of
+from aigc_pipeline.evaluation.relational.samples import entities as entities_of
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import TableSpec
@@ -77,7 +77,7 @@ def evaluate_relations(
         sequences,
         trends,
     )
-    from aigc_pipeline.evaluation.relational.worlds import make_worlds
+    from aigc_pipeline.evaluation.relational.samples import make_worlds
 
     tell = progress or (lambda message: None)
     tell("linking rows to their parents")

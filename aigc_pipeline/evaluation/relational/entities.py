@@ -15,7 +15,8 @@ import polars.selectors as cs
 from aigc_pipeline.evaluation import membership
 from aigc_pipeline.evaluation.privacy import share_of
 from aigc_pipeline.evaluation.relational.profiles import profile, profile_schema
-from aigc_pipeline.evaluation.relational.worlds import Base, World, Worlds
+from aigc_pipeline.evaluation.relational.samples import Worlds
+from aigc_pipeline.evaluation.relational.worlds import Base, World
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.evaluation.tables import Coder
 

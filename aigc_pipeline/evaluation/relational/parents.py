@@ -13,7 +13,8 @@ import polars as pl
 from aigc_pipeline.evaluation.detection import MIN_ROWS, detect
 from aigc_pipeline.evaluation.relational.profiles import profile, profile_schema
 from aigc_pipeline.evaluation.relational.result import ParentScore
-from aigc_pipeline.evaluation.relational.worlds import World, Worlds
+from aigc_pipeline.evaluation.relational.samples import Worlds
+from aigc_pipeline.evaluation.relational.worlds import World
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.evaluation.tables import Coder
 

@@ -19,7 +19,8 @@ from aigc_pipeline.evaluation.fidelity import ks_distance, number
 from aigc_pipeline.evaluation.relational.compared import Trial, compare
 from aigc_pipeline.evaluation.relational.layout import NULL, ORPHAN, Layout
 from aigc_pipeline.evaluation.relational.result import CountMeasure, RelationScore
-from aigc_pipeline.evaluation.relational.worlds import Base, World, Worlds
+from aigc_pipeline.evaluation.relational.samples import Worlds
+from aigc_pipeline.evaluation.relational.worlds import Base, World
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.relations import Relation
 
