@@ -294,7 +294,7 @@ class _Writer:
         found = self._pick(place, lambda c: c.is_dimension or bool(c.thresholds) or c.is_time)
         if found is None:
             return None
-        table, known = found
+        known = found[1]
         if known.is_dimension:
             count = min(int(self.rng.integers(1, 4)), len(known.values) - 1, FEW)
             ranks = np.arange(1, min(len(known.values), FEW) + 1)
