@@ -90,7 +90,8 @@ def evaluate_queries(
     with panel.open(parts[0]) as a, panel.open(parts[1]) as b:
         with panel.open(independent(parts[1], facts, rng)) as c:
             asked = _choose(candidates, (a, b, c), queries, min_subjects)
-        asked_marts, not_compared = panel.comparable_marts(a, b)
+        with panel.open(unseen.sample(sizes, rng)) as other:
+            asked_marts, not_compared = panel.comparable_marts(other, a)
     asked += asked_marts
     errors = np.full((rounds, 2, len(asked)), np.nan)
     for number in range(rounds):
@@ -148,7 +149,7 @@ class _Panel:
     ) -> tuple[list[Query], list[str]]:
         """How each mart is compared, and those that cannot be.
 
-        Where the rows of two real parts share no keys, a mart's rows are entities: then its size
+        Where the rows of two real parts, without an entity in common, share no keys, a mart's rows are entities: then its size
         and averages are compared.
         """
         asked, left_out = [], []
