@@ -149,7 +149,8 @@ class _Panel:
     ) -> tuple[list[Query], list[str]]:
         """How each mart is compared, and those that cannot be.
 
-        Where the rows of two real parts, without an entity in common, share no keys, a mart's rows are entities: then its size
+        Where the rows of two real parts, without an entity in common, share no keys, a mart's rows
+        are entities: then its size
         and averages are compared.
         """
         asked, left_out = [], []
