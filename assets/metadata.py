@@ -36,10 +36,10 @@ def result_metadata(spec: DatasetSpec, stage: str, result: StageResult) -> dict[
         elif (
             isinstance(value, Mapping)
             and len(spec.tables) == 1
-            and value.keys() == spec.tables.keys()
-        ):
-            (only,) = value.values()
-            metadata.update(_flat("" if isinstance(only, Mapping) else key, only))
+            and value.keys() >= spec.tables.keys()
+        ):  # scores of all tables together, of queries say, have names of their own
+            for only in value.values():
+                metadata.update(_flat("" if isinstance(only, Mapping) else key, only))
         else:
             metadata.update(_flat(key, value))
     if stage == "evaluation" and result.version is not None:
