@@ -168,15 +168,12 @@ class Tables:
 
 
 def _read(validated: Version, synthetic: Version, spec: DatasetSpec) -> Tables:
-    """All tables; what is released of kept ones is what was read."""
+    """All tables, kept ones too."""
     train, holdout = (
         {name: read_parquet(validated.file(f"{name}/{side}.parquet")) for name in spec.tables}
         for side in ("train", "holdout")
     )
-    made = {
-        name: train[name] if table.keep else read_rows(synthetic, BASELINE, name)
-        for name, table in spec.tables.items()
-    }
+    made = {name: read_rows(synthetic, BASELINE, name) for name in spec.tables}
     schemas = {name: read_schema(validated, name) for name in spec.tables}
     return Tables(train, holdout, made, schemas)
 

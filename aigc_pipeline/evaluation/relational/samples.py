@@ -68,7 +68,7 @@ def make_worlds(
     Raises InputError for missing tables or key columns, values of the wrong type, and roots without
     any training or synthetic row.
     """
-    whole = {name: train[name] for name in graph.order if tables[name].keep and name in train}
+    whole = {name: train[name] for name in graph.order if is_pool(name, graph) and name in train}
     synthetic = {**synthetic, **whole}
     holdout = {**holdout, **whole}
     for side, given in (("training", train), ("holdout", holdout), ("synthetic", synthetic)):
@@ -100,6 +100,11 @@ def make_worlds(
     return _samples(layout, coders, trained, held, ours, seed)
 
 
+def is_pool(table: str, graph: Graph) -> bool:
+    """Whether a table is kept as it is and owns nothing: all samples have all of it."""
+    return graph.tables[table].keep and not graph.owned_by(table)
+
+
 def entities(
     tables: Mapping[str, pl.DataFrame],
     schemas: Mapping[str, TableSchema],
@@ -107,8 +112,7 @@ def entities(
     specs: Mapping[str, TableSpec],
 ) -> dict[str, pl.Series]:
     """Whose each row is: by table that an entity owns, the entity's number for every row."""
-    kept = {name for name, spec in specs.items() if spec.keep}
-    layout = Layout(graph, specs, schemas, kept)
+    layout = Layout(graph, specs, schemas, {name for name in specs if is_pool(name, graph)})
     base = Base(tables, layout)
     owned = [name for name in layout.order if layout.owner_of(name) is not None]
     return {name: pl.Series(base.entity[name]) for name in owned}
@@ -176,7 +180,7 @@ def _real(
     for name in graph.order:
         first, second, keys = train[name], holdout[name], list(tables[name].keys)
         again = np.zeros(first.height, dtype=bool)
-        if tables[name].keep or (first.height and first.equals(second)):
+        if is_pool(name, graph) or (first.height and first.equals(second)):
             again[:], second = True, second.clear()
         elif keys:
             shared = first.with_row_index("(row)").join(second, on=keys, how="semi")["(row)"]
