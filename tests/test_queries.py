@@ -111,7 +111,7 @@ def loans() -> Split:
     return Split({"loans": frame.drop("rownames", strict=False)}, {"loans": SOURCE})
 
 
-@pytest.mark.parametrize(("name", "apart"), [("cdnow", 2.0), ("loans", 1.2)])
+@pytest.mark.parametrize(("name", "apart"), [("cdnow", 1.6), ("loans", 1.2)])
 def test_fresh_rows_answer_as_fresh_rows_and_unconnected_columns_do_not(
     name: str, apart: float, request: pytest.FixtureRequest
 ) -> None:
