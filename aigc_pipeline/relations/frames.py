@@ -210,6 +210,7 @@ class _Widener:
             means=means,
             order=spec.order_by if history else None,
             order_end=self._end(name) if history and spec.order_by else None,
+            apart=owner is not None and set(spec.keys) - set(owner.columns) == {spec.order_by},
             references=references,
             counts=counts,
             strays=strays,

@@ -34,6 +34,9 @@ from aigc_pipeline.spec import TableSpec
 from aigc_pipeline.synthesis.sampler import BATCH
 
 ATTEMPTS = 10  # draws of a row that breaks a rule, before the history ends with the one before
+HISTORIES = 6  # of an owner, before one that ended too early is left as it is
+
+Rows = tuple[np.ndarray, pl.DataFrame]  # each row's owner, its number in `rows`; and the rows
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ def make_children(
     """All rows of a table that has an owner.
 
     context: by wide name, the known column for each row of the owner's table. counts: how many
-    children each of these has. Rows that break a rule are drawn again; where none can follow, a
-    history ends.
+    children each of these has. Rows that break a rule are drawn again; where none can follow, the
+    whole history is, and in the end it has fewer rows.
     """
     return _Maker(plan, spec, model, context, counts, entropy).children()
 
@@ -126,57 +129,73 @@ class _Maker:
         )
 
     def children(self) -> Children:
-        if not self.plan.history:
-            groups = np.repeat(np.arange(len(self.rows)), self.rows)
-            parts = [self._step(0, groups, None)]
+        groups = np.flatnonzero(self.rows > 0)
+        if self.plan.history:
+            parts = self._histories(groups)
         else:
-            parts = self._steps()
-        kept = np.concatenate([groups for groups, _ in parts])
-        position = np.concatenate([np.full(len(g), n) for n, (g, _) in enumerate(parts)])
-        frame = pl.concat([rows for _, rows in parts]) if parts else self._nothing()
-        order = np.lexsort((position, kept))
-        kept = kept[order]
+            parts = [self._step(np.repeat(groups, self.rows[groups]), 0, 0, None)]
+        group = np.concatenate([of for of, _ in parts])
+        step = np.concatenate([np.full(len(of), n) for n, (of, _) in enumerate(parts)])
+        frame = pl.concat([rows for _, rows in parts])
+        order = np.lexsort((step, group))
+        group = group[order]
+        first = np.searchsorted(group, group, side="left")
         generated = [
             g.make(0, len(frame), np.random.default_rng([*self.entropy, 6]))
             for g in self.codec.generated
         ]
         return Children(
             frame[order].with_columns(generated),
-            self.owner[kept],
-            position[order],
-            self.state[kept],
-            kept,
+            self.owner[group],
+            np.arange(len(group)) - first,
+            self.state[group],
+            group,
         )
 
-    def _nothing(self) -> pl.DataFrame:
-        tokens = np.zeros((0, len(self.codec.codecs)), dtype=np.int32)
-        known = pl.DataFrame(
-            schema={
-                c.name: polars_dtype(c.dtype)
-                for c in self.codec.schema.columns
-                if c.name in self.codec.known
-            }
-        )
-        return self.codec.decode(tokens, np.random.default_rng(0), known=known)
+    def _histories(self, groups: np.ndarray) -> list[Rows]:
+        """All rows of some owners, one part a step.
 
-    def _steps(self) -> list[tuple[np.ndarray, pl.DataFrame]]:
+        A history that ends too early is made anew, for whoever has it would have too few rows.
+        """
+        done: list[Rows] = []
+        for attempt in range(HISTORIES):
+            parts = self._steps(groups, attempt)
+            made = np.bincount(np.concatenate([of for of, _ in parts]), minlength=len(self.rows))
+            short = groups[made[groups] < self.rows[groups]]
+            if attempt == HISTORIES - 1:
+                short = short[:0]
+            for step, (of, rows) in enumerate(parts):
+                whole = ~np.isin(of, short)
+                part = of[whole], rows.filter(pl.Series(whole))
+                if step < len(done):
+                    before = done[step]
+                    done[step] = (
+                        np.concatenate([before[0], part[0]]),
+                        pl.concat([before[1], part[1]]),
+                    )
+                else:
+                    done.append(part)
+            if not len(short):
+                break
+            groups = short
+        return done
+
+    def _steps(self, groups: np.ndarray, attempt: int) -> list[Rows]:
+        """Row by row, those of owners whose history goes on."""
         plan = self.plan
         columns = {c.name: c for c in [*self.codec.schema.columns, *plan.columns.columns]}
         history = History(len(self.rows), plan.history, [columns[c] for c in plan.means])
-        parts = []
-        active = np.flatnonzero(self.rows > 0)
-        step = 0
-        while len(active):
-            kept, rows = self._step(step, active, history)
-            parts.append((kept, rows))
+        parts = [self._step(groups, 0, attempt, history)]
+        while len(parts[-1][0]):
+            step, (kept, rows) = len(parts), parts[-1]
             history.add(kept, rows)
-            step += 1
-            active = kept[self.rows[kept] > step]
+            going_on = kept[self.rows[kept] > step]
+            if not len(going_on):
+                break
+            parts.append(self._step(going_on, step, attempt, history))
         return parts
 
-    def _step(
-        self, step: int, groups: np.ndarray, history: History | None
-    ) -> tuple[np.ndarray, pl.DataFrame]:
+    def _step(self, groups: np.ndarray, step: int, attempt: int, history: History | None) -> Rows:
         """A row for each of some groups; and the groups that got one."""
         known = self.context[groups]
         if history is not None:
@@ -192,8 +211,9 @@ class _Maker:
         todo = np.arange(len(groups))
         made: list[pl.DataFrame] = []
         places: list[np.ndarray] = []
-        for attempt in range(ATTEMPTS):
-            rows = self._draw(known[todo], given[todo], [*self.entropy, 7, step, attempt])
+        for again in range(ATTEMPTS):
+            seed = [*self.entropy, 7, step, attempt, again]
+            rows = self._draw(known[todo], given[todo], seed)
             rows, good = self._timed(rows, known[todo], step)
             good &= self._keeps(rows, groups[todo])
             made.append(rows.filter(pl.Series(good)))
@@ -213,8 +233,8 @@ class _Maker:
             part = given[start : start + BATCH]
             return self.generator.sample(len(part), seed=[*seed, start], given=part).tokens
 
-        with make_pool(min(cores(), len(starts))) as pool:
-            tokens = np.concatenate(list(pool.map(draw, starts)))
+        with make_pool(cores()) as pool:
+            tokens = np.concatenate([np.zeros_like(given[:0]), *pool.map(draw, starts)])
         rows = self.codec.decode(tokens, np.random.default_rng([*seed, 1]), known=known)
         return rows.drop(self.codec.known)
 
@@ -235,6 +255,8 @@ class _Maker:
             numbers = before.select(canonical_expr(column)).to_series().to_numpy()
             numbers = numbers + rows[GAP].cast(pl.Float64).fill_null(np.nan).to_numpy()
             good = np.isfinite(numbers)
+            if self.plan.apart:
+                good &= rows[GAP].cast(pl.Float64).fill_null(0.0).to_numpy() > 0
             grid = self.time.grid
             numbers = grid.to_values(grid.to_units(np.where(good, numbers, 0.0)))
             rows = rows.with_columns(self.time.to_column(numbers).alias(order))

@@ -66,12 +66,12 @@ class TablePlan(_Plan):
 
     columns: the table's schema. own: columns learned as they are. inherited: columns that always
     equal the owner's of the same name. context: known columns of the owners, as table and column.
-    counts: the relations whose children are counted. strays: by state, the sizes of groups of rows
-    that share an owner that is not there, and how often they occur for one row of the owner.
     history, means: columns of which the row before is told, and means so far. order: the column
-    that orders the rows, and where its values end. numbered: a part of the key that counts an
-    owner's rows, and where it starts. rows: training rows. orphan_values: keys that are referred to
-    and not in the owner's table, where that is kept.
+    that orders the rows, where its values end, and whether no two are equal. counts: the relations
+    whose children are counted. strays: by state, the sizes of groups of rows that share an owner
+    that is not there, and how often they occur for one row of the owner. numbered: a part of the
+    key that counts an owner's rows, and where it starts. rows: training rows. orphan_values: keys
+    that are referred to and not in the owner's table, where that is kept.
     """
 
     table: str
@@ -86,6 +86,7 @@ class TablePlan(_Plan):
     means: list[str] = []
     order: str | None = None
     order_end: float | None = None
+    apart: bool = False
     references: list[ReferencePlan] = []
     counts: list[str] = []
     strays: dict[str, dict[int, float]] = {}
