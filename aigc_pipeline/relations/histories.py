@@ -131,9 +131,11 @@ class _Maker:
             parts = [self._step(0, groups, None)]
         else:
             parts = self._steps()
+        if not parts:  # no owner has any
+            parts = [(np.zeros(0, dtype=np.int64), self._nothing())]
         kept = np.concatenate([groups for groups, _ in parts])
         position = np.concatenate([np.full(len(g), n) for n, (g, _) in enumerate(parts)])
-        frame = pl.concat([rows for _, rows in parts]) if parts else self._nothing()
+        frame = pl.concat([rows for _, rows in parts])
         order = np.lexsort((position, kept))
         kept = kept[order]
         generated = [
