@@ -61,7 +61,7 @@ class DatabaseSynthesizer:
             name: each if isinstance(each, TableSpec) else {"source": {"file": name}, **each}
             for name, each in tables.items()
         }
-        settings = {"name": "database", "tables": given}
+        settings: dict[str, Any] = {"name": "database", "tables": given}
         settings |= {"generator": generator or {}, "privacy": privacy or {}}
         self.spec, self.seed = checked(DatasetSpec, settings), seed
         self.graph = graph_of(self.spec)
