@@ -9,7 +9,6 @@ from typing import Any
 
 import dagster as dg
 
-from aigc_pipeline.evaluation import scored
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.stages import StageResult
@@ -33,14 +32,14 @@ def result_metadata(spec: DatasetSpec, stage: str, result: StageResult) -> dict[
             if len(rows) > 1:
                 metadata.update(_flat("rows", value))
         elif key == "schema":
-            metadata["dagster/column_schema"] = _column_schema(value)
+            metadata["dagster/column_schema"] = column_schema(value)
         elif (
             isinstance(value, Mapping)
             and len(spec.tables) == 1
-            and value.keys() == spec.tables.keys()
-        ):
-            (only,) = value.values()
-            metadata.update(_flat("" if isinstance(only, Mapping) else key, only))
+            and value.keys() >= spec.tables.keys()
+        ):  # scores of all tables together, of queries say, have names of their own
+            for only in value.values():
+                metadata.update(_flat("" if isinstance(only, Mapping) else key, only))
         else:
             metadata.update(_flat(key, value))
     if stage == "evaluation" and result.version is not None:
@@ -50,7 +49,7 @@ def result_metadata(spec: DatasetSpec, stage: str, result: StageResult) -> dict[
     return metadata
 
 
-def _column_schema(schemas: Mapping[str, TableSchema]) -> dg.TableSchema:
+def column_schema(schemas: Mapping[str, TableSchema]) -> dg.TableSchema:
     """The columns of all tables, as `table.column` where there are several tables."""
     return dg.TableSchema(
         columns=[
@@ -69,6 +68,8 @@ def _column_schema(schemas: Mapping[str, TableSchema]) -> dg.TableSchema:
 
 def _score_table(stored: Mapping[str, Any]) -> dg.MarkdownMetadataValue:
     """Every score beside that of fresh real rows, with the gates on it, as Markdown."""
+    from aigc_pipeline.evaluation import scored  # scikit-learn and sqlglot come with it
+
     gates = {(g["table"], g["score"]): g for g in stored["gates"]}
     lines = ["| table | score | synthetic | fresh real rows | gate |", "|---|---|--:|--:|---|"]
     for table, scores in scored(stored).items():

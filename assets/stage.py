@@ -47,15 +47,18 @@ def stage_asset(
     kinds: set[str],
     pool: str | None = None,
     retry_policy: dg.RetryPolicy | None = None,
+    also: Callable[[dg.AssetSpec], list[dg.AssetSpec]] = lambda _: [],
 ) -> Callable[[Callable[..., Events]], dg.AssetsDefinition]:
     """A decorator that makes the asset `[dataset, stage]`: the link after the stage before it.
 
     The function's docstring is the asset's description; the dataset's own follows it.
+
+    also: given the stage's own asset, those that the same step makes besides.
     """
     position = STAGES.index(stage)
 
     def decorate(function: Callable[..., Events]) -> dg.AssetsDefinition:
-        return dg.asset(
+        own = dg.AssetSpec(
             key=[spec.name, stage],
             deps=[[spec.name, STAGES[position - 1]]] if position else [],
             group_name=spec.name,
@@ -67,6 +70,10 @@ def stage_asset(
             kinds=kinds,
             # An edited dataset file makes its assets stale, as new code does.
             code_version=f"{__version__}-{spec.sha256()[:8]}",
+        )
+        return dg.multi_asset(
+            name=f"{spec.name}__{stage}",
+            specs=[own, *also(own)],
             check_specs=_check_specs(spec, stage),
             pool=pool,
             retry_policy=retry_policy,
@@ -80,13 +87,17 @@ def run_stage(
     reporter: Reporter,
     spec: DatasetSpec,
     call: Callable[[Progress], StageResult],
+    *,
+    also: Callable[[StageResult], Iterator[dg.MaterializeResult]] = lambda _: iter(()),
 ) -> Events:
     """Run one library call and yield what it made: the materialisation and its checks.
+
+    also: of a version that was written, the other assets it made.
 
     Raises dg.Failure when the call fails or a critical check does, so that nothing downstream runs.
     A version that was written before (the evidence of a missed gate) is still recorded.
     """
-    stage = context.asset_key.path[-1]
+    stage = next(key.path[1] for key in context.selected_asset_keys if len(key.path) == 2)
     progress = reporter.started(stage, context.log)
     try:
         result = call(progress)
@@ -107,11 +118,13 @@ def run_stage(
         yield from checks
     else:
         yield dg.MaterializeResult(
+            asset_key=[spec.name, stage],
             metadata=result_metadata(spec, stage, result),
             check_results=checks,
             # The part of the id that is a hash of the contents: same bytes, same version.
             data_version=dg.DataVersion(result.version.id.rpartition("-")[2]),
         )
+        yield from also(result)
     failed = [c for c in result.checks if not c.passed and c.severity == "critical"]
     if failed:
         kind, remark = _CHECK_ERRORS.get(failed[0].name, (ArtefactError, "nothing was released"))

@@ -194,3 +194,66 @@ def flights() -> Related:
             "order_by": "sched_dep_time",
         },
     )
+
+
+def chain(seed: int = 0) -> Related:
+    """A made-up shop of every kind of relation, for counting by hand: 400 customers.
+
+    regions (kept) <- customers <- orders <- items -> products; customers also name who brought
+    them (optional), and every third of these is no longer there (declared).
+    """
+    rng = np.random.default_rng(seed)
+    customers, products = 400, 30
+    region = rng.choice(["north", "south", "east"], customers, p=[0.6, 0.3, 0.1])
+    brought = [None if i % 2 else (i * 7) % 400 if i % 3 else 9_000 + i for i in range(customers)]
+    orders = rng.poisson(2.0 + 2.0 * (region == "north"))
+    owner = np.repeat(np.arange(customers), orders)
+    day = rng.integers(0, 500, len(owner)).astype(float)
+    items = rng.integers(1, 4, len(owner))
+    order = np.repeat(np.arange(len(owner)), items)
+    product = rng.choice(products, len(order), p=np.arange(1, products + 1) / 465)
+    where = region[owner[order]]
+    price = rng.normal(10, 1, len(order)) + 5 * (where == "north") + product / 5
+    return Related(
+        {
+            "regions": pl.DataFrame({"region": ["north", "south", "east"]}),
+            "customers": pl.DataFrame(
+                {
+                    "customer": range(customers),
+                    "region": region,
+                    "brought_by": brought,
+                    "age": rng.normal(40, 10, customers),
+                }
+            ),
+            "products": pl.DataFrame(
+                {"product": range(products), "size": np.arange(products) / 10}
+            ),
+            "orders": pl.DataFrame({"order": range(len(owner)), "customer": owner, "day": day}),
+            "items": pl.DataFrame({"order": order, "product": product, "price": price}),
+        },
+        regions={"key": "region", "keep": True},
+        customers={
+            "key": "customer",
+            "parents": [
+                {"column": "region", "table": "regions"},
+                {
+                    "column": "brought_by",
+                    "table": "customers",
+                    "optional": True,
+                    "orphans": "reproduce",
+                },
+            ],
+        },
+        products={"key": "product", "keep": True},
+        orders={
+            "key": "order",
+            "parents": [{"column": "customer", "table": "customers"}],
+            "order_by": "day",
+        },
+        items={
+            "parents": [
+                {"column": "order", "table": "orders"},
+                {"column": "product", "table": "products"},
+            ]
+        },
+    )

@@ -316,3 +316,32 @@ def test_a_run_of_a_process_a_step_lands_the_same_release(released: Run, home: P
     assert last == first  # the same seed makes the same bytes, whatever runs the steps
     released_from = Lake(home / "lake").current("wine", "release").manifest["inputs"]["synthetic"]
     assert released_from["version"] == versions[-1].id
+
+
+def test_each_table_of_several_is_materialised_with_the_release(
+    tmp_path: Path, wine: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "lake"))
+    root = make_project(tmp_path / "project", wine)
+    wine.select("ash", "hue").write_csv(root / "data" / "samples.csv")
+    edit_dataset(root, "generator:", "  samples:\n    source: {file: data/samples.csv}\ngenerator:")
+    (root / "datasets" / "wine" / "marts").mkdir(parents=True)
+    (root / "datasets" / "wine" / "marts" / "strong.sql").write_text(
+        "-- title: Strong wines\nSELECT cultivar, count(*) AS wines FROM wines GROUP BY ALL"
+    )
+    run = Run(root, CONFIG)
+    assert run.failures == {}
+    assert set(run.made) == {*STAGES, "wines", "samples"}
+    found = run.metadata("samples")
+    assert found["dagster/row_count"] == 90
+    assert found["dagster/table_name"] == "wine.samples"
+    assert [c.name for c in found["dagster/column_schema"].columns] == ["ash", "hue"]
+    [source] = found["dagster/column_lineage"].deps_by_column["hue"]
+    assert source.asset_key == dg.AssetKey(["wine", "raw"]) and source.column_name == "samples.hue"
+    rows = query(Lake(tmp_path / "lake"), "SELECT sum(wines) FROM wine_marts.strong").frame
+    assert rows.item() == 90
+    scores = "SELECT score FROM catalog.scores WHERE table_name = '(queries)' ORDER BY 1"
+    assert query(Lake(tmp_path / "lake"), scores).frame["score"].to_list() == [
+        "query_error",
+        "query_error_ratio",
+    ]

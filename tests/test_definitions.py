@@ -97,6 +97,35 @@ def test_seven_assets_in_one_chain(project: Path) -> None:
     assert len(nodes.get_all_asset_keys()) == len(STAGES)
 
 
+RELATED = """  growers:
+    source: {file: data/growers.csv}
+    key: grower
+    description: Who grew it.
+  "bottles sold":
+    source: {file: data/bottles.csv}
+    parents: [{column: grower, table: growers}]
+generator:"""
+
+
+def test_each_table_of_several_is_an_asset_after_the_release(project: Path) -> None:
+    edit_dataset(project, "generator:", RELATED)
+    definitions = graph(project)
+    nodes = definitions.resolve_asset_graph()
+    release = dg.AssetKey(["wine", "release"])
+    tables = {
+        key.path[-1]: nodes.get(key) for key in nodes.get_all_asset_keys() if len(key.path) == 3
+    }
+    assert set(tables) == {"wines", "growers", "bottles_sold"}
+    growers = dg.AssetKey(["wine", "tables", "growers"])
+    assert tables["bottles_sold"].parent_keys == {release, growers}
+    assert tables["growers"].parent_keys == {release}
+    assert tables["growers"].metadata["dagster/table_name"] == "wine.growers"
+    assert "Who grew it." in (tables["growers"].description or "")
+    assert all(node.group_name == "wine" and node.kinds for node in tables.values())
+    job = definitions.resolve_job_def("wine_job")
+    assert len(job.nodes) == len(STAGES)  # still one step each
+
+
 def test_only_owners_that_dagster_knows_are_shown(project: Path) -> None:
     node = graph(project).resolve_asset_graph().get(dg.AssetKey(["wine", "raw"]))
     assert node.owners == ["cellar@example.com", "team:sommeliers"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from relational_kit import Related, Tables, hospital, shop
+from relational_kit import Related, Tables, chain, hospital, shop
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.evaluation import RelationalEvaluation, evaluate_relations
+from aigc_pipeline.relations import Graph
 from aigc_pipeline.spec import RELATIONAL_SCORES
 
 
@@ -164,3 +165,114 @@ def test_without_a_holdout_there_are_values_and_no_references(hospitals) -> None
     found = judge(data, train, nobody, made)
     assert found.scores["cardinality_error"].value is not None
     assert all(s.reference is None for s in found.scores.values())
+
+
+def test_relations_of_every_kind() -> None:
+    data, other = chain(), chain(seed=1)
+    train, holdout = data.split(0.8, 0.2)
+    made = other.fresh(other.tables)
+    found = judge(data, train, holdout, made)
+    roles = {r.relation: r.role for r in found.relations}
+    assert roles == {
+        "customers.region -> regions": "reference",
+        "customers.brought_by -> customers": "reference",
+        "orders.customer -> customers": "owner",
+        "items.order -> orders": "owner",
+        "items.product -> products": "reference",
+    }
+    by_name = {r.relation: r for r in found.relations}
+    brought = by_name["customers.brought_by -> customers"]
+    assert brought.integrity is None  # orphans are declared
+    assert brought.null_rates[0] == train["customers"]["brought_by"].null_count() / 320
+    assert 0.2 < brought.orphan_rates[0] < 0.5
+    assert found.settings.synthetic_entities == {"customers": 400}
+    # One table up and two, but for what leads to a table without columns of its own.
+    assert [j.path for j in found.joins] == [
+        ["customers", "regions"],
+        ["customers", "customers"],
+        ["orders", "customers"],
+        ["items", "orders"],
+        ["items", "products"],
+        ["orders", "customers", "regions"],
+        ["items", "orders", "customers"],
+    ]
+    assert {p.table for p in found.parents} == {"customers", "orders"}
+    assert found.scores["real_keys"].value == 0 and found.scores["integrity"].value == 1
+    for name in ("cardinality_error", "join_trend_error"):
+        score = found.scores[name]
+        assert score.value < score.reference + 3 * score.reference_error + 3 * score.error, name
+    # Items given to any order: nothing of the region is in their price any more.
+    items = made["items"].with_columns(pl.col("order").shuffle(seed=3))
+    worse = judge(data, train, holdout, made | {"items": items})
+    assert worse.scores["join_trend_error"].value > found.scores["join_trend_error"].value
+    assert worse.scores["parent_detection_auc"].value > 0.65
+    telling = [t.column for p in worse.parents if p.table == "customers" for t in p.telling]
+    assert any(column.startswith("items.price") for column in telling[:3])
+    # Other products are bought.
+    flipped = made["items"].with_columns((29 - pl.col("product")).alias("product"))
+    other = judge(data, train, holdout, made | {"items": flipped})
+    cardinality = [r.cardinality.value for r in other.relations if r.parent == "products"]
+    assert by_name["items.product -> products"].measure == "total variation of parts"
+    assert cardinality[0] > 3 * by_name["items.product -> products"].cardinality.value
+    trend = {tuple(j.path): j.trend for j in other.joins}["items", "products"]
+    assert trend.value > 3 * trend.reference
+
+
+def test_a_split_table_is_told_from_a_whole_one() -> None:
+    data = chain()
+    whole, rest = data.split(0.8, 0.2)
+    found = judge(data, whole, rest, data.fresh(whole))
+    # Products are the same on both sides though not declared as kept: they are no entities.
+    specs = {n: s.model_copy(update={"keep": n == "regions"}) for n, s in data.specs.items()}
+    again = evaluate_relations(whole, rest, data.fresh(whole), data.schemas, Graph(specs), specs)
+    assert again.settings.train_entities == found.settings.train_entities
+    assert again.scores["real_keys"].value == 1.0  # but now their keys should have been new
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_sdmetrics_says_the_same(hospitals) -> None:
+    """Cardinality and trends over one join, on whole tables, with nothing protected."""
+    from sdmetrics.reports.multi_table import QualityReport
+
+    data, train, holdout, made = hospitals
+    columns = {
+        name: {
+            c.name: {
+                "sdtype": "id"
+                if c.name == "id"
+                else "categorical"
+                if not c.is_numeric
+                else "numerical"
+            }
+            for c in schema.columns
+        }
+        for name, schema in data.schemas.items()
+    }
+    metadata = {
+        "tables": {
+            "patients": {"columns": columns["patients"], "primary_key": "id"},
+            "visits": {"columns": columns["visits"]},
+        },
+        "relationships": [
+            {
+                "parent_table_name": "patients",
+                "child_table_name": "visits",
+                "parent_primary_key": "id",
+                "child_foreign_key": "id",
+            }
+        ],
+    }
+    report = QualityReport()
+    report.num_rows_subsample = None
+    report.real_correlation_threshold = report.real_association_threshold = 0
+    filled = pl.col(pl.String).fill_null("missing")
+    frames = [
+        {n: df.with_columns(filled).to_pandas() for n, df in side.items()} for side in (train, made)
+    ]
+    report.generate(*frames, metadata, verbose=False)
+    found = judge(data, train, holdout, made, min_subjects=1)
+    cardinality = report.get_details("Cardinality")["Score"].item()
+    assert found.relations[0].cardinality.full == pytest.approx(1 - cardinality, abs=1e-9)
+    trends = report.get_details("Intertable Trends").dropna(subset="Score")
+    assert found.joins[0].pairs == len(trends)
+    assert found.joins[0].trend.full == pytest.approx(1 - trends["Score"].mean(), abs=1e-3)

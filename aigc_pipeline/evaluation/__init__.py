@@ -13,14 +13,17 @@ import polars as pl
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.evaluation.gates import check_gates
+from aigc_pipeline.evaluation.queries import evaluate_queries
 from aigc_pipeline.evaluation.relational import RelationalEvaluation, evaluate_relations
 from aigc_pipeline.evaluation.report import render_report
 from aigc_pipeline.evaluation.result import (
+    QUERIES,
     RELATIONS,
     ColumnScore,
     Evaluation,
     GateResult,
     PairScore,
+    QueryFidelity,
     Score,
     Settings,
     not_evaluated,
@@ -35,15 +38,18 @@ if TYPE_CHECKING:
 HALF = ("detection_auc", "dcr_share", "membership_auc", "membership_model_auc")  # best at 0.5
 
 __all__ = [
+    "QUERIES",
     "RELATIONS",
     "ColumnScore",
     "Evaluation",
     "GateResult",
     "PairScore",
+    "QueryFidelity",
     "RelationalEvaluation",
     "Score",
     "check_gates",
     "evaluate",
+    "evaluate_queries",
     "evaluate_relations",
     "render_report",
     "scored",

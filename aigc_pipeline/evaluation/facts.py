@@ -80,7 +80,7 @@ def know(
         if subject is not None and subject in df.columns:
             who = df[subject].rank("dense").fill_null(0)
         else:
-            who = pl.Series(real.numbers.get(name, range(df.height)))
+            who = pl.Series(real.numbers[name])
         links = _links(real.graph, name)
         kept = 1 if spec.keep else min_subjects
         facts[name] = {

@@ -16,8 +16,15 @@ import math
 from collections.abc import Mapping
 
 from aigc_pipeline.evaluation.relational.result import RelationalEvaluation
-from aigc_pipeline.evaluation.result import RELATIONS, Evaluation, GateResult, Score
-from aigc_pipeline.spec import RELATIONAL_SCORES, Gate
+from aigc_pipeline.evaluation.result import (
+    QUERIES,
+    RELATIONS,
+    Evaluation,
+    GateResult,
+    QueryFidelity,
+    Score,
+)
+from aigc_pipeline.spec import QUERY_SCORES, RELATIONAL_SCORES, Gate
 
 ERRORS = 2.0  # standard errors that `holdout` allows
 
@@ -26,8 +33,9 @@ def check_gates(
     evaluations: Mapping[str, Evaluation],
     gates: Mapping[str, Gate],
     relations: RelationalEvaluation | None = None,
+    queries: QueryFidelity | None = None,
 ) -> list[GateResult]:
-    """The verdict of every gate on every table; of those across tables, one for all of them.
+    """The verdict of every gate on every table; of those across tables and of queries, one for all.
 
     A score that was not evaluated, or is no finite number, never passes. Only `utility_gap` is
     passed over for a table without a target, and only where another table has one.
@@ -38,6 +46,10 @@ def check_gates(
         if score in RELATIONAL_SCORES:
             found = relations.scores.get(score) if relations is not None else None
             results.append(_check(score, RELATIONS, found, gate))
+            continue
+        if score in QUERY_SCORES:
+            found = queries.scores.get(score) if queries is not None else None
+            results.append(_check(score, QUERIES, found, gate))
             continue
         for table, evaluation in evaluations.items():
             no_target = evaluation.settings is not None and evaluation.settings.target is None

@@ -25,7 +25,7 @@ from aigc_pipeline.evaluation.answers import (
     summarised,
 )
 from aigc_pipeline.evaluation.facts import fold, independent, know
-from aigc_pipeline.evaluation.result import Model, Score, not_evaluated
+from aigc_pipeline.evaluation.result import QueryFidelity, QueryScore, Score, not_evaluated
 from aigc_pipeline.evaluation.workload import Query, workload
 from aigc_pipeline.marts import Mart, create_mart, create_tables, marts_schema
 from aigc_pipeline.relations import Graph
@@ -37,29 +37,6 @@ _TRIES = 5  # candidates looked at for each query wanted
 _TELLING = 1.5  # times chance: how far independent columns must be off for a query to be telling
 _QUERY_ERROR = "Median relative error of BI queries against unseen real rows"
 _RATIO = "Query error of the synthetic rows over that of as many fresh real rows; 1 is ideal"
-
-
-class QueryScore(Model):
-    """One query: its error on synthetic rows, and that on as many real ones."""
-
-    kind: str
-    name: str | None = None  # of a mart
-    tables: list[str]
-    sql: str
-    error: float
-    reference: float
-
-
-class QueryFidelity(Model):
-    """All queries of a dataset, and the scores over them."""
-
-    scores: dict[str, Score]
-    queries: list[QueryScore]
-    entities: dict[str, int] = {}  # by root table: how many each database has of them
-    rounds: int = ROUNDS
-    min_subjects: int = 5
-    seed: int = 0
-    not_compared: list[str] = []  # marts, and why
 
 
 def evaluate_queries(
@@ -100,9 +77,10 @@ def evaluate_queries(
     sizes = {
         root: min(unseen.counts[root], n, made.counts[root]) for root, n in train.counts.items()
     }
+    settings = {"entities": sizes, "rounds": rounds, "min_subjects": min_subjects, "seed": seed}
     if not sizes or not min(sizes.values()):
         why = "a table has no rows in one of the parts, so there is nothing to compare"
-        return QueryFidelity(scores=_not_scored(why), queries=[], entities=sizes, seed=seed)
+        return QueryFidelity(scores=_not_scored(why), queries=[], **settings)
     panel = _Panel(dataset, list(marts))
     rng = np.random.default_rng([seed, 1])
     drawn = workload(graph, facts, dataset=dataset, seed=seed)
@@ -112,7 +90,8 @@ def evaluate_queries(
     with panel.open(parts[0]) as a, panel.open(parts[1]) as b:
         with panel.open(independent(parts[1], facts, rng)) as c:
             asked = _choose(candidates, (a, b, c), queries, min_subjects)
-        asked_marts, not_compared = panel.comparable_marts(a, b)
+        with panel.open(unseen.sample(sizes, rng)) as other:
+            asked_marts, not_compared = panel.comparable_marts(other, a)
     asked += asked_marts
     errors = np.full((rounds, 2, len(asked)), np.nan)
     for number in range(rounds):
@@ -139,10 +118,7 @@ def evaluate_queries(
             )
             for query, real_error, made_error in zip(shown, *mean.tolist(), strict=True)
         ],
-        entities=sizes,
-        rounds=rounds,
-        min_subjects=min_subjects,
-        seed=seed,
+        **settings,
         not_compared=not_compared,
     )
 
@@ -173,7 +149,8 @@ class _Panel:
     ) -> tuple[list[Query], list[str]]:
         """How each mart is compared, and those that cannot be.
 
-        Where the rows of two real parts share no keys, a mart's rows are entities: then its size
+        Where the rows of two real parts, without an entity in common, share no keys, a mart's rows
+        are entities: then its size
         and averages are compared.
         """
         asked, left_out = [], []

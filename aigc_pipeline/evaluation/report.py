@@ -13,14 +13,17 @@ from typing import Any
 from aigc_pipeline import __version__
 from aigc_pipeline.evaluation import charts
 from aigc_pipeline.evaluation.cards import gate_row, in_groups, make_card, telling_rows
+from aigc_pipeline.evaluation.query_page import asked
 from aigc_pipeline.evaluation.relational.page import across
 from aigc_pipeline.evaluation.relational.result import RelationalEvaluation
 from aigc_pipeline.evaluation.result import (
+    QUERIES,
     RELATIONS,
     ColumnScore,
     Evaluation,
     GateResult,
     PairScore,
+    QueryFidelity,
 )
 from aigc_pipeline.evaluation.wording import percent
 from aigc_pipeline.features.category import OTHER
@@ -37,6 +40,7 @@ def render_report(
     gates: Sequence[GateResult],
     facts: Mapping[str, Any],
     relations: RelationalEvaluation | None = None,
+    queries: QueryFidelity | None = None,
 ) -> str:
     """The report as one self-contained HTML page.
 
@@ -46,6 +50,7 @@ def render_report(
         gates: the verdicts; without any, the page says that nothing was judged.
         facts: where the rows come from, shown as they are.
         relations: how the tables hang together, where they refer to each other.
+        queries: how BI's queries are answered.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -60,12 +65,15 @@ def render_report(
     scores = {name: e.scores for name, e in evaluations.items()}
     if relations is not None:
         scores[RELATIONS] = relations.scores
+    if queries is not None:
+        scores[QUERIES] = queries.scores
     rows = [gate_row(spec, scores, gate) for gate in gates]
     return environment.get_template("report.html.j2").render(
         spec=spec,
         title=spec.title or spec.name,
         tables=[_table(name, e, gates) for name, e in evaluations.items()],
         across=None if relations is None else across(relations, gates),
+        queries=None if queries is None else asked(spec, queries, gates),
         gates=rows,
         missed=[row for row in rows if not row.gate.passed],
         facts=facts,

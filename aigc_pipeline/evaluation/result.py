@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aigc_pipeline.spec import Kind
 
+QUERIES = "(queries)"  # in place of a table's name for what queries on all tables say
 RELATIONS = "(relations)"  # in place of a table's name where all tables are judged together
 
 
@@ -126,6 +127,29 @@ class Evaluation(Model):
     settings: Settings | None = None
 
 
+class QueryScore(Model):
+    """One query: its error on synthetic rows, and that on as many real ones."""
+
+    kind: str
+    name: str | None = None  # of a mart
+    tables: list[str]
+    sql: str
+    error: float
+    reference: float
+
+
+class QueryFidelity(Model):
+    """All queries of a dataset, and the scores over them."""
+
+    scores: dict[str, Score]
+    queries: list[QueryScore]
+    entities: dict[str, int]  # by root table: how many each database has of them
+    rounds: int
+    min_subjects: int
+    seed: int
+    not_compared: list[str] = []  # marts, and why
+
+
 class GateResult(Model):
     """A gate's verdict on one table's score."""
 
@@ -138,10 +162,13 @@ class GateResult(Model):
 
 
 def scored(stored: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Table -> score -> Score as plain data, of a `scores.json`; across tables under RELATIONS."""
+    """Table -> score -> Score as plain data, of a `scores.json`; across tables under RELATIONS
+    and QUERIES."""
     parts = dict(sorted(stored["evaluations"].items()))
     if stored.get("relations") is not None:
         parts[RELATIONS] = stored["relations"]
+    if stored.get("queries") is not None:
+        parts[QUERIES] = stored["queries"]
     return {table: evaluation["scores"] for table, evaluation in parts.items()}
 
 

@@ -35,6 +35,18 @@ WORDS: dict[str, Words] = {
         "Fidelity",
         "Average difference in how two columns go together; 0 % is identical.",
     ),
+    "query_error": Words(
+        "Queries",
+        "share",
+        "Fidelity",
+        "How far half of all BI queries are off, at most: the median relative error of an answer.",
+    ),
+    "query_error_ratio": Words(
+        "Queries beside fresh real rows",
+        "quality",
+        "Fidelity",
+        "That error over the one that as many fresh real rows have; 1 is ideal.",
+    ),
     "null_rate_error": Words(
         "Missing values",
         "points",

@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from aigc_pipeline.evaluation.facts import FEW, ColumnFacts, Facts, moment
 from aigc_pipeline.relations import Graph, Relation
+from aigc_pipeline.spec import Kind
 
 TOP = 10
 MOST_CHILDREN = 20  # parents of more children than that are one group
@@ -136,9 +137,12 @@ class _Writer:
         found = self._pick(place, lambda c: c.is_measure and bool(c.step) and not c.values)
         if found is None or found[1].step is None:
             return None
-        width = exp.convert(_plain(found[1].step))
-        value = exp.Floor(this=exp.Div(this=self._column(*found), expression=width.copy()))
-        return self._grouped("histogram", place, [exp.Mul(this=value, expression=width)])
+        key = self._column(*found)
+        if found[1].column.kind != Kind.INTEGER or found[1].step > 1:
+            width = exp.convert(_plain(found[1].step))
+            key = exp.Floor(this=exp.Div(this=key, expression=width.copy()))
+            key = exp.Mul(this=key, expression=width)
+        return self._grouped("histogram", place, [key])
 
     def _top(self, table: str) -> Query | None:
         place = self._place(table)
@@ -183,7 +187,7 @@ class _Writer:
         relation = relations[self.rng.integers(len(relations))]
         place = _Place([parent, relation.child])
         per = exp.Count(this=self._name(relation.child, relation.columns[0]))
-        capped = exp.Least(this=per.copy(), expressions=[exp.convert(MOST_CHILDREN)])
+        capped = exp.Anonymous(this="least", expressions=[per, exp.convert(MOST_CHILDREN)])
         keys = [self._name(parent, column) for column in relation.key]
         inner = (
             exp.select(exp.alias_(capped, "children", quoted=True))
@@ -245,7 +249,7 @@ class _Writer:
                 return table, known
         return None
 
-    def _grouped(self, kind: str, place: _Place, keys: list[exp.Expr]) -> Query:
+    def _grouped(self, kind: str, place: _Place, keys: list[exp.Expr]) -> Query | None:
         measure, additive, conditional = self._measure(place)
         select = self._select(place, keys, measure)
         # Without a filter, a count by one key says nothing of how columns go together.
@@ -294,7 +298,7 @@ class _Writer:
         found = self._pick(place, lambda c: c.is_dimension or bool(c.thresholds) or c.is_time)
         if found is None:
             return None
-        table, known = found
+        known = found[1]
         if known.is_dimension:
             count = min(int(self.rng.integers(1, 4)), len(known.values) - 1, FEW)
             ranks = np.arange(1, min(len(known.values), FEW) + 1)
@@ -319,7 +323,10 @@ class _Writer:
 
     def _query(
         self, kind: str, place: _Place, select: exp.Select, keys: int, additive: bool
-    ) -> Query:
+    ) -> Query | None:
+        asked = {table for table, _ in place.used} | {r.child for r in place.joins}
+        if not asked >= {relation.parent for relation in place.joins}:
+            return None  # a join that nothing is asked of is no question of its own
         return Query(
             kind=f"{kind}, joined" if place.joins else kind,
             tables=tuple(place.tables),

@@ -43,8 +43,7 @@ class Graph:
 
     A table's *owner* is its first parent that is another table: its rows are made under the
     owner's rows. Its other parents are *references*, chosen for each row. A table without an owner
-    is a *root*, and so is a table whose owner is kept as it is: each of its rows is an entity of
-    its own with all that hangs on it.
+    is a *root*: each of its rows is an entity, with all that hangs on it.
     """
 
     def __init__(self, tables: Mapping[str, TableSpec]) -> None:

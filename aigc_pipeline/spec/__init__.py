@@ -17,6 +17,7 @@ from aigc_pipeline.spec.base import (
 )
 from aigc_pipeline.spec.dataset import (
     GATED_SCORES,
+    QUERY_SCORES,
     RELATIONAL_SCORES,
     DatasetSpec,
     EvaluationSpec,
@@ -51,6 +52,7 @@ from aigc_pipeline.spec.table import (
 __all__ = [
     "GATED_SCORES",
     "NAME",
+    "QUERY_SCORES",
     "RELATIONAL_SCORES",
     "RESERVED_NAMES",
     "Balance",

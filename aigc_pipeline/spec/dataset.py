@@ -28,6 +28,8 @@ GATED_SCORES = (
 )
 
 # Of all tables together: how they refer to each other. Judged once for the whole dataset.
+# Judged once for a dataset: how queries on all its tables are answered.
+QUERY_SCORES = ("query_error_ratio",)
 RELATIONAL_SCORES = (
     "integrity",
     "key_uniqueness",

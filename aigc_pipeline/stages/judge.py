@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 
 from aigc_pipeline.evaluation import (
+    QueryFidelity,
     check_gates,
+    evaluate_queries,
     evaluate_relations,
     render_report,
     scored,
@@ -19,6 +21,7 @@ from aigc_pipeline.evaluation import evaluate as evaluate_table
 from aigc_pipeline.evaluation.relational import entities_of
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.lake import Lake, Version
+from aigc_pipeline.marts import read_marts
 from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
@@ -83,18 +86,20 @@ def evaluate(
             seed=seed % 2**32,
             progress=_told(tell, "all tables"),
         )
-    gates = check_gates(evaluations, spec.gates, relations)
+    queries = _ask_queries(spec, tables, graph, seed % 2**32, _told(tell, "queries"))
+    gates = check_gates(evaluations, spec.gates, relations, queries)
     inputs = {"validated": validated, "model": model, "synthetic": synthetic}
     with lake.writing(spec.name, "evaluation", inputs=inputs, spec_sha256=spec.sha256()) as draft:
         stored: dict[str, Any] = {
             "evaluations": {n: e.model_dump(mode="json") for n, e in evaluations.items()},
             "gates": [gate.model_dump(mode="json") for gate in gates],
+            "queries": queries.model_dump(mode="json"),
         }
         if relations is not None:
             stored["relations"] = relations.model_dump(mode="json")
         draft.write_json("scores.json", stored)
         facts = _facts(spec, synthetic, model, models)
-        report = render_report(spec, evaluations, gates, facts, relations)
+        report = render_report(spec, evaluations, gates, facts, relations, queries)
         (draft.path / "report.html").write_text(report, encoding="utf-8")
     assert draft.version is not None
     missed = [f"{gate.table}: {gate.message}" for gate in gates if not gate.passed]
@@ -107,6 +112,30 @@ def evaluate(
         draft.version,
         {"scores": scores, "report": draft.version.path / "report.html"},
         [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
+    )
+
+
+def _ask_queries(
+    spec: DatasetSpec, tables: Tables, graph: Graph, seed: int, tell: Callable[[str], None]
+) -> QueryFidelity:
+    """What BI would ask of all tables, marts included, answered by real and synthetic rows."""
+    tell("asking what BI would ask")
+    columns = {name: schema.names for name, schema in tables.schemas.items()}
+    train, holdout, synthetic = (
+        {name: part[name].select(names) for name, names in columns.items()}
+        for part in (tables.train, tables.holdout, tables.synthetic)
+    )
+    return evaluate_queries(
+        train,
+        holdout,
+        synthetic,
+        tables.schemas,
+        graph,
+        read_marts(spec),
+        dataset=spec.name,
+        min_subjects=spec.privacy.min_subjects,
+        subject=spec.privacy.subject,
+        seed=seed,
     )
 
 
@@ -139,15 +168,12 @@ class Tables:
 
 
 def _read(validated: Version, synthetic: Version, spec: DatasetSpec) -> Tables:
-    """All tables; what is released of kept ones is what was read."""
+    """All tables, kept ones too."""
     train, holdout = (
         {name: read_parquet(validated.file(f"{name}/{side}.parquet")) for name in spec.tables}
         for side in ("train", "holdout")
     )
-    made = {
-        name: train[name] if table.keep else read_rows(synthetic, BASELINE, name)
-        for name, table in spec.tables.items()
-    }
+    made = {name: read_rows(synthetic, BASELINE, name) for name in spec.tables}
     schemas = {name: read_schema(validated, name) for name in spec.tables}
     return Tables(train, holdout, made, schemas)
 

@@ -170,7 +170,7 @@ TABLES = (
             "is_current": ("BOOLEAN", "Whether the release is the one in this warehouse"),
             "table_name": (
                 "VARCHAR",
-                "Table that was judged; (relations) for all together",
+                "Table that was judged; (relations) and (queries) for all together",
             ),
             "score": ("VARCHAR", "Name of the score"),
             "value": ("DOUBLE", "Score of the synthetic rows; missing if not evaluated"),
@@ -189,7 +189,7 @@ TABLES = (
             **_RELEASE,
             "table_name": (
                 "VARCHAR",
-                "Table that was checked; (relations) for all together",
+                "Table that was checked; (relations) and (queries) for all together",
             ),
             "check_type": (
                 "VARCHAR",

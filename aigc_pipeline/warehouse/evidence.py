@@ -31,7 +31,12 @@ def judge(
 
     Raises ArtefactError when the evaluation is of other rows, or either version changed since.
     """
-    from aigc_pipeline.evaluation import Evaluation, RelationalEvaluation, check_gates
+    from aigc_pipeline.evaluation import (
+        Evaluation,
+        QueryFidelity,
+        RelationalEvaluation,
+        check_gates,
+    )
 
     for version, stage in ((synthetic, "synthetic"), (evaluation, "evaluation")):
         if (version.dataset, version.stage) != (spec.name, stage):
@@ -55,6 +60,8 @@ def judge(
         }
         stored = scores.get("relations")
         relations = None if stored is None else RelationalEvaluation.model_validate(stored)
+        asked = scores.get("queries")
+        queries = None if asked is None else QueryFidelity.model_validate(asked)
     except (KeyError, AttributeError, ValueError) as error:
         raise ArtefactError(
             f"{evaluation.path / 'scores.json'}: not in the shape that this version reads;"
@@ -66,7 +73,7 @@ def judge(
             f"{spec.name}: evaluation {evaluation.id} has no scores of {', '.join(missing)};"
             " evaluate again"
         )
-    return check_gates(evaluations, spec.gates, relations), scores
+    return check_gates(evaluations, spec.gates, relations, queries), scores
 
 
 def read_tables(

@@ -20,7 +20,7 @@ from aigc_pipeline.evaluation.relational.result import (
     RelationalSettings,
     RelationScore,
 )
-from aigc_pipeline.evaluation.relational.worlds import entities as entities_of
+from aigc_pipeline.evaluation.relational.samples import entities as entities_of
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import TableSpec
@@ -59,7 +59,7 @@ def evaluate_relations(
         train: real tables that the models were trained on, by name.
         holdout: the rows of other root entities, with all they own. Kept tables are whole on both
             sides. Without root rows here, there is no reference.
-        synthetic: the tables to judge; kept ones may be left out.
+        synthetic: the tables to judge; kept ones are those of `train`, whether given or not.
         schemas: of every table.
         graph: how they refer to each other.
         tables: from the dataset file: keys, order, what is kept.
@@ -77,7 +77,7 @@ def evaluate_relations(
         sequences,
         trends,
     )
-    from aigc_pipeline.evaluation.relational.worlds import make_worlds
+    from aigc_pipeline.evaluation.relational.samples import make_worlds
 
     tell = progress or (lambda message: None)
     tell("linking rows to their parents")

@@ -10,7 +10,8 @@ import numpy as np
 
 from aigc_pipeline.evaluation.fidelity import number
 from aigc_pipeline.evaluation.relational.result import Compared
-from aigc_pipeline.evaluation.relational.worlds import GROUPS, World, Worlds
+from aigc_pipeline.evaluation.relational.samples import GROUPS, Worlds
+from aigc_pipeline.evaluation.relational.worlds import World
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 
 Judge = Callable[[World], np.ndarray]

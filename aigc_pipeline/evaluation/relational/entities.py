@@ -15,7 +15,8 @@ import polars.selectors as cs
 from aigc_pipeline.evaluation import membership
 from aigc_pipeline.evaluation.privacy import share_of
 from aigc_pipeline.evaluation.relational.profiles import profile, profile_schema
-from aigc_pipeline.evaluation.relational.worlds import Base, World, Worlds
+from aigc_pipeline.evaluation.relational.samples import Worlds
+from aigc_pipeline.evaluation.relational.worlds import Base, World
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.evaluation.tables import Coder
 
@@ -46,11 +47,12 @@ def _worst(scores: list[Score]) -> Score | None:
 
 
 def _copied(worlds: Worlds, roots: list[str]) -> tuple[list[Score], dict[str, float]]:
-    real, made = Contents(worlds.train.base), Contents(worlds.synthetic.base)
+    train, synthetic = worlds.everyone
+    real, made = Contents(train.base), Contents(synthetic.base)
     scores, facts = [], {}
     for root in roots:
-        known = real.of(worlds.train, root)
-        ours = np.isin(made.of(worlds.synthetic, root), known)
+        known = real.of(train, root)
+        ours = np.isin(made.of(synthetic, root), known)
         fresh = np.isin(real.of(worlds.holdout, root), known) if worlds.holdout else ours[:0]
         facts[f"entities of {root} compared"] = float(len(ours))
         if not len(ours) or not len(known):
@@ -92,18 +94,9 @@ class Contents:
         return pl.DataFrame(parts).hash_rows(seed=1).to_numpy(), below
 
     def _own(self, table: str) -> np.ndarray:
-        """The row's own values: compared columns, and references to tables that are kept."""
-        base, layout = self.base, self.base.layout
-        kept = [
-            column
-            for relation in layout.graph.parents_of(table)
-            if layout.tables[relation.parent].keep
-            for column in relation.columns
-        ]
+        """The row's own values."""
+        base = self.base
         frame = base.plain[table].with_columns(cs.float().round(9))
-        if kept:
-            references = base.tables[table].select(pl.col(dict.fromkeys(kept)).cast(pl.String))
-            frame = references.rename(lambda c: f"reference {c}").hstack(frame.get_columns())
         if not frame.width:
             return np.zeros(base.rows[table], dtype=np.uint64)
         return frame.hash_rows(seed=2).to_numpy()

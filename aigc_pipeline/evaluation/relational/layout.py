@@ -23,8 +23,8 @@ NULL, ORPHAN = -1, -2  # in place of a parent's row
 class Layout:
     """The graph with what judging adds to it.
 
-    pools: tables that are not split. schemas: of the columns that are compared: no
-    reference, nothing generated afresh, and no key but that of a kept table.
+    pools: tables that are not split. schemas: of the columns that are compared:
+    nothing generated afresh, and no key or reference but those of kept tables.
     """
 
     def __init__(
@@ -36,7 +36,9 @@ class Layout:
     ) -> None:
         self.graph, self.tables, self.pools, self.full = graph, tables, pools, schemas
         self.order = graph.order
-        self.schemas = {name: _compared(schemas[name], tables[name]) for name in graph.order}
+        self.schemas = {
+            name: _compared(schemas[name], tables[name], tables) for name in graph.order
+        }
 
     def owner_of(self, table: str) -> Relation | None:
         """The relation a table's rows are made under; None below a pool, and of a pool."""
@@ -76,16 +78,26 @@ class Layout:
         return column if column.is_numeric else None
 
 
-def _compared(schema: TableSchema, table: TableSpec) -> TableSchema:
-    if table.keep and len(table.keys) == 1:  # a public value: which currency it is matters
-        [key] = table.keys
-        public = {"kind": Kind.CATEGORY, "key": False, "pii": None}
-        columns = [c.model_copy(update=public) if c.name == key else c for c in schema.columns]
-        schema = schema.model_copy(update={"columns": columns})
-        return schema.model_copy(update={"columns": schema.judged})
-    left_out = table.references | set(table.keys)
+def _compared(
+    schema: TableSchema, table: TableSpec, tables: Mapping[str, TableSpec]
+) -> TableSchema:
+    """The columns to compare.
+
+    A kept table's keys are public values: which currency it is matters, in that table and where
+    another one refers to it.
+    """
+    public = {
+        parent.columns[0]
+        for parent in table.parents
+        if tables[parent.table].keep and len(parent.columns) == 1
+    }
+    if table.keep and len(table.keys) == 1:
+        public |= set(table.keys)
+    left_out = (table.references | set(table.keys)) - public
+    plain = {"kind": Kind.CATEGORY, "key": False, "pii": None}
+    columns = [c.model_copy(update=plain) if c.name in public else c for c in schema.columns]
     return schema.model_copy(
-        update={"columns": [c for c in schema.judged if c.name not in left_out]}
+        update={"columns": [c for c in columns if not c.is_generated and c.name not in left_out]}
     )
 
 

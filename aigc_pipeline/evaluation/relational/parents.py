@@ -13,7 +13,8 @@ import polars as pl
 from aigc_pipeline.evaluation.detection import MIN_ROWS, detect
 from aigc_pipeline.evaluation.relational.profiles import profile, profile_schema
 from aigc_pipeline.evaluation.relational.result import ParentScore
-from aigc_pipeline.evaluation.relational.worlds import World, Worlds
+from aigc_pipeline.evaluation.relational.samples import Worlds
+from aigc_pipeline.evaluation.relational.worlds import World
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.evaluation.tables import Coder
 
@@ -36,7 +37,7 @@ def score(
     if not judged:
         reason = next((p.auc.why_not for p in parents), None) or NO_PARENT
         return {"parent_detection_auc": not_evaluated("half", reason, DETECTION)}, parents
-    worst = max(judged, key=lambda auc: abs((auc.value or 0.5) - 0.5))
+    worst = max(judged, key=lambda auc: auc.value or 0.0)  # below 0.5 lies nothing but chance
     return {"parent_detection_auc": worst}, parents
 
 

@@ -1,8 +1,10 @@
 """References: do they hit a parent, are keys fresh, and do parents have children as real ones do?
 
-Cardinality is the number of children of a parent, parents without any included. Of at most ten
-different numbers its error is the total variation distance, of more the Kolmogorov-Smirnov
-statistic, which is 1 less SDMetrics' CardinalityShapeSimilarity.
+Cardinality is the number of children of a parent, parents without any included. Its error is the
+Kolmogorov-Smirnov statistic, which is 1 less SDMetrics' CardinalityShapeSimilarity; where no parent
+has more than ten, the total variation distance, which is stricter. A lookup table of few rows with
+thousands of children each has no distribution of numbers to speak of: there it is the total
+variation distance of the parts that fall to each parent (by their size, unless it is kept).
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from aigc_pipeline.evaluation.fidelity import ks_distance, number
 from aigc_pipeline.evaluation.relational.compared import Trial, compare
 from aigc_pipeline.evaluation.relational.layout import NULL, ORPHAN, Layout
 from aigc_pipeline.evaluation.relational.result import CountMeasure, RelationScore
-from aigc_pipeline.evaluation.relational.worlds import Base, World, Worlds
+from aigc_pipeline.evaluation.relational.samples import Worlds
+from aigc_pipeline.evaluation.relational.worlds import Base, World
 from aigc_pipeline.evaluation.result import Score, not_evaluated
 from aigc_pipeline.relations import Relation
 
-FEW = 10  # different numbers of children that are compared one by one
+FEW = 10  # children at most, for their numbers to be compared one by one
+FEW_PARENTS = 50  # at most, for the parts that fall to each to be compared instead
 
 INTEGRITY = "Share of references that hit a parent's key, where no orphans are declared (worst)"
 UNIQUE = "Share of rows whose key is present and no other row's (worst table)"
@@ -52,7 +56,7 @@ def score(worlds: Worlds) -> tuple[dict[str, Score], list[RelationScore]]:
 
 @dataclass(frozen=True)
 class Counts:
-    """A relation in one world. children: rising int64 [parents], the number each one has."""
+    """A relation in one world. children: int64 [parents], the number each one has."""
 
     children: np.ndarray
     orphans: float
@@ -69,7 +73,7 @@ class Counts:
         null = int((linked == NULL).sum())
         given = len(linked) - null
         orphans = float((linked == ORPHAN).sum() / given) if given else np.nan
-        return cls(np.sort(children), orphans, null / len(linked) if len(linked) else np.nan)
+        return cls(children, orphans, null / len(linked) if len(linked) else np.nan)
 
     @property
     def mean(self) -> float:
@@ -96,9 +100,12 @@ class RelationJudge:
         self.thinned = {id(ours): min(ratio, 1.0), id(real): min(1 / ratio, 1.0)}
         known = self.all_train if self.owner else Counts.of(self._thin(train), relation)
         self.known = known.children
-        few = len(np.unique(self.known)) <= FEW
-        self.measure: CountMeasure = "total variation" if few else "Kolmogorov-Smirnov"
-        self.full_size = worlds.train.count(worlds.layout.root_of(relation.child))
+        self.named = worlds.layout.tables[relation.parent].keep
+        self.measure: CountMeasure = "Kolmogorov-Smirnov"
+        if not self.owner and max(pools) <= FEW_PARENTS:
+            self.measure = "total variation of parts"
+        elif self.known.max(initial=0) <= FEW:
+            self.measure = "total variation"
 
     def _thin(self, world: World) -> World:
         share = self.thinned[id(world.base)]
@@ -115,14 +122,24 @@ class RelationJudge:
         )
 
     def shape(self, children: np.ndarray) -> float:
-        """Distance between numbers of children, both rising; NaN without parents."""
-        if not len(children) or not len(self.known):
+        """Distance between the parents' numbers of children; NaN without parents or children."""
+        both = [self.known, children]
+        if not all(map(len, both)):
             return np.nan
         if self.measure == "Kolmogorov-Smirnov":
-            return ks_distance(self.known, children)
-        size = int(max(self.known[-1], children[-1])) + 1
-        shares = [np.bincount(c, minlength=size) / len(c) for c in (self.known, children)]
-        return float(np.abs(shares[0] - shares[1]).sum() / 2)
+            return ks_distance(np.sort(self.known), np.sort(children))
+        if self.measure == "total variation of parts":
+            if not self.named:
+                both = [-np.sort(-counts) for counts in both]
+            size = max(map(len, both))
+            both = [np.append(counts, np.zeros(size - len(counts))) for counts in both]
+        else:
+            size = int(max(counts.max() for counts in both)) + 1
+            both = [np.bincount(counts, minlength=size) for counts in both]
+        if not all(counts.sum() for counts in both):
+            return np.nan
+        parts = [counts / counts.sum() for counts in both]
+        return float(np.abs(parts[0] - parts[1]).sum() / 2)
 
 
 def is_owner(relation: Relation, layout: Layout) -> bool:

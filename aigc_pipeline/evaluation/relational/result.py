@@ -8,7 +8,7 @@ from pydantic import Field
 
 from aigc_pipeline.evaluation.result import Model, PairScore, Score, Telling
 
-CountMeasure = Literal["total variation", "Kolmogorov-Smirnov"]
+CountMeasure = Literal["Kolmogorov-Smirnov", "total variation", "total variation of parts"]
 
 
 class Compared(Model):

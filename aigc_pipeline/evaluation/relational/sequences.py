@@ -14,7 +14,8 @@ import numpy as np
 from aigc_pipeline.evaluation.fidelity import correlations, ks_distance, mean
 from aigc_pipeline.evaluation.relational.compared import Trial, compare
 from aigc_pipeline.evaluation.relational.result import Compared, OrderScore
-from aigc_pipeline.evaluation.relational.worlds import World, Worlds
+from aigc_pipeline.evaluation.relational.samples import Worlds
+from aigc_pipeline.evaluation.relational.worlds import World
 from aigc_pipeline.evaluation.result import Score
 
 GAP = "Difference between the distributions of the time between an owner's rows (worst table)"

@@ -14,7 +14,8 @@ import numpy as np
 from aigc_pipeline.evaluation.fidelity import bins, correlations, number
 from aigc_pipeline.evaluation.relational.compared import Trial, compare
 from aigc_pipeline.evaluation.relational.result import JoinScore
-from aigc_pipeline.evaluation.relational.worlds import World, Worlds
+from aigc_pipeline.evaluation.relational.samples import Worlds
+from aigc_pipeline.evaluation.relational.worlds import World
 from aigc_pipeline.evaluation.result import PairScore, Score
 from aigc_pipeline.evaluation.tables import Coded, Coder
 from aigc_pipeline.relations import Graph, Relation
