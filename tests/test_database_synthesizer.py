@@ -30,8 +30,8 @@ TABLES: dict[str, Any] = {
 DRAFT = {"quality": "draft"}
 
 
-@pytest.fixture(scope="module")
-def frames() -> dict[str, pl.DataFrame]:
+def shop() -> dict[str, pl.DataFrame]:
+    """150 customers, of whom the golden ones buy more, after they joined; two channels."""
     rng = np.random.default_rng(0)
     number = np.arange(150)
     tier = rng.choice(["silver", "gold"], 150)
@@ -53,6 +53,11 @@ def frames() -> dict[str, pl.DataFrame]:
     )
     channels = pl.DataFrame({"channel": ["web", "shop"], "fee": [0, 2]})
     return {"channels": channels, "customers": customers, "orders": orders}
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[str, pl.DataFrame]:
+    return shop()
 
 
 @pytest.fixture(scope="module")
