@@ -62,7 +62,7 @@ class Synthesizer:
         or where table and spec do not fit together.
         """
         generator, privacy = self._settings()
-        frame, pandas = _polars(table)
+        frame, pandas = as_polars(table)
         self.model_ = fit_table(
             clean(frame, NAME),
             _table_spec(spec),
@@ -96,7 +96,7 @@ class Synthesizer:
             seed=self.seed if seed is None else seed,
             where=where,
             balance=balance,
-            conditions=None if conditions is None else _polars(conditions)[0],
+            conditions=None if conditions is None else as_polars(conditions)[0],
         )
         return rows.to_pandas() if self._pandas else rows
 
@@ -105,13 +105,13 @@ class Synthesizer:
 
         Raises InputError in a family without a likelihood.
         """
-        frame, pandas = _polars(table)
+        frame, pandas = as_polars(table)
         found = self._fitted().log_prob(frame)
         return found.to_pandas() if pandas else found
 
     def find_outliers(self, table: Frame, n: int = 20) -> Frame:
         """The `n` least plausible rows, lowest first: row (from 1), log_prob, columns."""
-        frame, pandas = _polars(table)
+        frame, pandas = as_polars(table)
         found = self._fitted().find_outliers(frame, n)
         return found.to_pandas() if pandas else found
 
@@ -119,7 +119,7 @@ class Synthesizer:
         self, table: Frame, *, columns: Sequence[str] | None = None, seed: int | None = None
     ) -> Frame:
         """The table with its missing cells (of `columns`) filled; all others are as they were."""
-        frame, pandas = _polars(table)
+        frame, pandas = as_polars(table)
         seed = self.seed if seed is None else seed
         filled = self._fitted().impute(frame, columns=columns, seed=seed)
         return filled.to_pandas() if pandas else filled
@@ -188,10 +188,10 @@ class Synthesizer:
             name: getattr(self, name) for name in ("family", "quality", "time_limit", "outliers")
         }
         privacy = {"min_subjects": self.min_subjects, "subject": self.subject, "dp": dp}
-        return _checked(GeneratorSpec, generator), _checked(PrivacySpec, privacy)
+        return checked(GeneratorSpec, generator), checked(PrivacySpec, privacy)
 
 
-def _polars(frame: Frame) -> tuple[pl.DataFrame, bool]:
+def as_polars(frame: Frame) -> tuple[pl.DataFrame, bool]:
     """A frame as Polars has it, and whether it was a pandas one."""
     if isinstance(frame, pl.DataFrame):
         return frame, False
@@ -206,10 +206,10 @@ def _polars(frame: Frame) -> tuple[pl.DataFrame, bool]:
 def _table_spec(spec: TableSpec | Mapping[str, Any] | None) -> TableSpec:
     if isinstance(spec, TableSpec):
         return spec
-    return _checked(TableSpec, {"source": {"file": NAME}, **(spec or {})})
+    return checked(TableSpec, {"source": {"file": NAME}, **(spec or {})})
 
 
-def _checked(kind: type[Spec], values: dict[str, Any]) -> Spec:
+def checked(kind: type[Spec], values: dict[str, Any]) -> Spec:
     """A part of a dataset file. Raises InputError that names what is wrong."""
     try:
         return kind.model_validate(values)

@@ -11,12 +11,11 @@ import polars as pl
 
 from aigc_pipeline.relations import Graph, split_tables
 from aigc_pipeline.relations.frames import widen
-from aigc_pipeline.relations.plan import ENTITY
 from aigc_pipeline.relations.sampling import DatabaseSampler
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import apply_derive, infer_schema
 from aigc_pipeline.spec import DatasetSpec, GeneratorSpec, PrivacySpec
-from aigc_pipeline.tabular import encode_table, train_model
+from aigc_pipeline.wide import fit_tables
 
 Frames = dict[str, pl.DataFrame]
 
@@ -182,15 +181,7 @@ def learn(frames: Frames, dataset: dict[str, Any], quality: str = "draft") -> Le
     frames = {n: apply_derive(frames[n], t) for n, t in spec.tables.items()}
     train, _ = split_tables(frames, graph, spec)
     wide = widen(train, graph, schemas, whole=frames)
-    privacy = PrivacySpec().model_copy(update={"subject": ENTITY})
-    models = {}
-    for name, each in wide.items():
-        codec, tokens, _ = encode_table(
-            each.frame, each.schema, each.spec, privacy, known=each.known
-        )
-        entities = each.frame[ENTITY].to_numpy()
-        settings = GeneratorSpec(quality=quality)
-        models[name] = train_model(codec, tokens, settings, PrivacySpec(), groups=entities)
+    models = fit_tables(wide, GeneratorSpec(quality=quality), PrivacySpec())
     plans = {name: each.plan for name, each in wide.items()}
     sampler = DatabaseSampler(graph, plans, models, {n: frames[n] for n in spec.kept})
     return Learned(sampler, graph, schemas, frames, train)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,14 +12,18 @@ import pytest
 from typer.testing import CliRunner
 
 from aigc_pipeline.cli import app
+from aigc_pipeline.dataset_file import find_dataset, load_dataset
+from aigc_pipeline.relations import graph_of
 from aigc_pipeline.sources import read_table
 from aigc_pipeline.spec import Source
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RELATIONS = (ROOT / "docs" / "relations.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture
@@ -67,7 +72,36 @@ def test_the_examples_run(project: Path) -> None:
     assert not set(made["customer_id"]) & set(real["customer_id"])
 
 
-def test_every_file_the_readme_links_is_there() -> None:
-    root = Path(__file__).parents[1]
-    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (root / link).exists(), link
+def test_the_examples_on_relations_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = find_dataset("shop", ROOT / "datasets")
+    customers, orders = (
+        read_table(shop.tables[name].source, tmp_path, name=name)
+        for name in ("customers", "orders")
+    )
+    customers = customers.head(150)
+    orders = orders.join(customers, on="customer_id", how="semi")
+    customers.write_csv(tmp_path / "customers.csv")
+    orders.write_csv(tmp_path / "orders.csv")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for code in blocks("python", RELATIONS):
+        exec(compile(code, "relations.md", "exec"), names)
+    made, small, large = names["made"], names["small"], names["large"]
+    assert len(made["customers"]) == 150 and len(small["customers"]) == 100
+    assert len(large["orders"]) >= 50 and large["orders"]["dollar_value"].min() >= 50
+    assert all(names["same"][name].equals(df) for name, df in small.items())
+    both = made["orders"].join(made["customers"], on="customer_id")
+    assert len(both) == len(made["orders"]) and (both["first_purchase"] <= both["date"]).all()
+
+
+def test_the_dataset_files_on_relations_are_read(tmp_path: Path) -> None:
+    whole, scenarios = blocks("yaml", RELATIONS)
+    (tmp_path / "clinic.yaml").write_text(whole + scenarios, encoding="utf-8")
+    assert graph_of(load_dataset(tmp_path / "clinic.yaml")).order == ["wards", "patients", "visits"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/relations.md", "docs/method.md"])
+def test_every_file_that_is_linked_is_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", text):
+        assert ((ROOT / page).parent / link).exists(), link

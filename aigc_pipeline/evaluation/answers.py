@@ -109,7 +109,12 @@ def _projections(mart: Mart) -> dict[str, exp.Expr]:
     tree = parse_one(mart.statement, read="duckdb")
     if not isinstance(tree, exp.Select) or tree.args.get("group") is None:
         return {}
-    return {made.alias_or_name: made.unalias() for made in tree.selects}
+    return {made.alias_or_name: _uncast(made.unalias()) for made in tree.selects}
+
+
+def _uncast(made: exp.Expr) -> exp.Expr:
+    """What a cast is of: a sum stays one in another type."""
+    return _uncast(made.this) if isinstance(made, exp.Cast) else made
 
 
 def _is_row_count(made: exp.Expr) -> bool:

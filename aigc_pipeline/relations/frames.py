@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from aigc_pipeline.errors import FieldError
+from aigc_pipeline.errors import FieldError, FieldPath
 from aigc_pipeline.relations import plan as names
 from aigc_pipeline.relations.graph import Graph, Relation
 from aigc_pipeline.relations.history import GROUP, gaps_of, history_of, mean_name, previous_name
@@ -40,6 +40,7 @@ from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.spec import Constraint, Kind, Source, TableSpec
 
 MAX_STEPS = 100  # rows under one owner, up to which rows without an order are made one by one
+MIN_OWNERS = 20  # rows of a kept table, for the numbers of their children to be learned
 MAX_WORDS = 1000  # values of a category that other tables' rows are told
 
 
@@ -141,6 +142,7 @@ class _Widener:
         counts = self._add_counts(name, draft, owned_only=True)
         if not counts:
             return None
+        self._check_kept_owner(name)
         for column in self._told(name):
             draft.known[column.name] = self.frames[name][column.name], column
         self.context[name] = [(name, c) for c in draft.known]
@@ -153,6 +155,21 @@ class _Widener:
             counts=counts,
         )
         return self._wide(name, draft, plan, np.arange(len(self.frames[name])))
+
+    def _check_kept_owner(self, name: str) -> None:
+        """How many children its rows have can be learned only where there are rows enough."""
+        rows = len(self.frames[name])
+        if rows >= MIN_OWNERS:
+            return
+        problems: list[tuple[FieldPath, str]] = []
+        for relation in self.graph.owned_by(name):
+            text = (
+                f"{rows} rows of the kept table {name!r} are too few to learn how many rows of"
+                f" {relation.child!r} each has; list another parent first, or leave this one out:"
+                " its column is learned as a category"
+            )
+            problems.append((("tables", relation.child, "parents", relation.number), text))
+        raise FieldError(problems)
 
     def _made(self, name: str) -> Wide:
         df, schema, spec = self.frames[name], self.schemas[name], self.graph.tables[name]

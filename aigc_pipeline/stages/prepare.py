@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +44,7 @@ from aigc_pipeline.synthesis.balance import check_balance
 from aigc_pipeline.tabular import encode_table
 from aigc_pipeline.validation import ValidationReport
 from aigc_pipeline.validation import validate as validate_table
+from aigc_pipeline.wide import encode_wide
 
 
 def ingest(lake: Lake, spec: DatasetSpec, base_dir: Path) -> StageResult:
@@ -307,7 +307,7 @@ def featurize(lake: Lake, spec: DatasetSpec) -> StageResult:
             for name, each in wide.items():
                 entities = pl.DataFrame(each.frame[ENTITY])
                 write_parquet(entities, draft.path / name / "entities.parquet")
-                encoded = _encode(each.frame, each.schema, each.spec, spec, each.known)
+                encoded = encode_wide(each, spec.privacy, lead=_named(spec))
                 sizes[name] = _write_features(draft, name, *encoded)
         else:
             for name, table in spec.tables.items():
@@ -341,20 +341,15 @@ def read_schema(validated: Version, table: str) -> TableSchema:
 
 
 def _encode(
-    train: pl.DataFrame,
-    schema: TableSchema,
-    table: TableSpec,
-    spec: DatasetSpec,
-    known: Sequence[str] | None = None,
+    train: pl.DataFrame, schema: TableSchema, table: TableSpec, spec: DatasetSpec
 ) -> tuple[TableCodec, np.ndarray, Budget | None]:
-    """Codecs and tokens of training rows. known: of a wide table, the columns that are given."""
-    named = {c.rpartition(".")[2] for s in spec.synthesis.scenarios.values() for c in s.columns}
+    """Codecs and tokens of a single table's training rows."""
     subject = spec.privacy.subject if spec.privacy.subject in schema.names else None
-    return encode_table(
-        train,
-        schema,
-        table,
-        spec.privacy.model_copy(update={"subject": subject if known is None else ENTITY}),
-        lead=sorted(named),
-        known=known or (),
-    )
+    privacy = spec.privacy.model_copy(update={"subject": subject})
+    return encode_table(train, schema, table, privacy, lead=_named(spec))
+
+
+def _named(spec: DatasetSpec) -> list[str]:
+    """The columns that scenarios name: they come first in a model."""
+    columns = {c for scenario in spec.synthesis.scenarios.values() for c in scenario.columns}
+    return sorted({column.rpartition(".")[2] for column in columns})

@@ -1,0 +1,56 @@
+"""Models of related tables: trained on wide rows, one model a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from aigc_pipeline.features import TableCodec
+from aigc_pipeline.generators.training import Compute, Progress, silent
+from aigc_pipeline.privacy.budget import Budget
+from aigc_pipeline.relations.frames import Wide
+from aigc_pipeline.relations.plan import ENTITY
+from aigc_pipeline.spec import GeneratorSpec, PrivacySpec
+from aigc_pipeline.tabular import TableModel, encode_table, train_model
+
+
+def encode_wide(
+    wide: Wide, privacy: PrivacySpec, *, lead: Sequence[str] = ()
+) -> tuple[TableCodec, np.ndarray, Budget | None]:
+    """Codecs and tokens of a table as its model sees it; what is rare is counted in entities."""
+    return encode_table(
+        wide.frame,
+        wide.schema,
+        wide.spec,
+        privacy.model_copy(update={"subject": ENTITY}),
+        lead=list(lead),
+        known=wide.known,
+    )
+
+
+def fit_tables(
+    wide: Mapping[str, Wide],
+    generator: GeneratorSpec,
+    privacy: PrivacySpec,
+    *,
+    seed: int = 0,
+    compute: Compute | None = None,
+    progress: Progress = silent,
+) -> dict[str, TableModel]:
+    """A model for each of some wide tables, as `widen` makes them, trained on all their rows."""
+
+    def fitted(name: str, each: Wide) -> TableModel:
+        codec, tokens, _ = encode_wide(each, privacy)
+        return train_model(
+            codec,
+            tokens,
+            generator,
+            privacy,
+            groups=each.frame[ENTITY].to_numpy(),
+            seed=seed,
+            compute=compute,
+            progress=lambda message, done: progress(f"{name}, {message}", done),
+        )
+
+    return {name: fitted(name, each) for name, each in wide.items()}

@@ -1,0 +1,67 @@
+"""Related tables from their files to synthetic ones, baseline and scenarios, through the lake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_database_synthesizer import DRAFT, TABLES, hang_together, shop
+
+from aigc_pipeline import stages
+from aigc_pipeline.errors import InputError
+from aigc_pipeline.lake import Lake
+from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.stages.learn import read_rows
+
+SCENARIOS: dict[str, Any] = {
+    "gold": {"where": {"tier": "gold"}, "rows": 30},
+    "early": {"where": {"orders.day": {"max": 100}}, "rows": 40},
+    "in_shops": {"where": {"channels.fee": 2}},
+}
+
+
+def make_spec(scenarios: dict[str, Any]) -> DatasetSpec:
+    tables = {n: {"source": {"file": f"{n}.csv"}, **each} for n, each in TABLES.items()}
+    synthesis = {"rows": 80, "scenarios": scenarios}
+    return DatasetSpec.model_validate(
+        {"name": "shop", "tables": tables, "generator": DRAFT, "synthesis": synthesis}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    folder = tmp_path_factory.mktemp("source")
+    for name, frame in shop().items():
+        frame.write_csv(folder / f"{name}.csv")
+    lake, spec = Lake(tmp_path_factory.mktemp("lake")), make_spec(SCENARIOS)
+    for result in (
+        stages.ingest(lake, spec, folder),
+        stages.validate(lake, spec),
+        stages.featurize(lake, spec),
+        stages.train(lake, spec),
+    ):
+        assert result.version is not None
+    return lake
+
+
+def test_the_baseline_and_every_scenario_are_whole_databases(trained: Lake) -> None:
+    version = stages.synthesize(trained, make_spec(SCENARIOS)).version
+    assert version is not None
+    made = {
+        scenario: {table: read_rows(version, scenario, table) for table in TABLES}
+        for scenario in ("baseline", *SCENARIOS)
+    }
+    assert all(hang_together(tables) for tables in made.values())
+    assert len(made["baseline"]["customers"]) == 80
+    gold = made["gold"]["customers"]
+    assert len(gold) == 30 and set(gold["tier"]) == {"gold"}
+    early = made["early"]["orders"]
+    assert 40 <= len(early) < 80 and early["day"].max() <= 100
+    assert set(made["in_shops"]["orders"]["channel"]) == {"shop"}
+    assert len(made["in_shops"]["customers"]) < 80  # of as many as the baseline has
+
+
+def test_a_scenario_that_no_row_meets_is_refused_by_name(trained: Lake) -> None:
+    never = make_spec({"never": {"where": {"orders.day": {"min": 10_000}}, "rows": 5}})
+    with pytest.raises(InputError, match="scenario 'never': no row of 'orders' met the condition"):
+        stages.synthesize(trained, never)
