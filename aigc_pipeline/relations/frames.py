@@ -11,7 +11,14 @@ import polars as pl
 from aigc_pipeline.errors import FieldError, FieldPath
 from aigc_pipeline.relations import plan as names
 from aigc_pipeline.relations.graph import Graph, Relation
-from aigc_pipeline.relations.history import GROUP, gaps_of, history_of, mean_name, previous_name
+from aigc_pipeline.relations.history import (
+    GROUP,
+    gaps_of,
+    history_of,
+    mean_name,
+    previous_name,
+    room,
+)
 from aigc_pipeline.relations.links import (
     Link,
     find_depths,
@@ -26,6 +33,7 @@ from aigc_pipeline.relations.plan import (
     GAP,
     LEFT,
     POSITION,
+    ROOM,
     ROWS,
     ReferencePlan,
     TablePlan,
@@ -227,6 +235,7 @@ class _Widener:
             means=means,
             order=spec.order_by if history else None,
             order_end=self._end(name) if history and spec.order_by else None,
+            bound=self._bound(name) if ROOM in draft.known else None,
             apart=owner is not None and set(spec.keys) - set(owner.columns) == {spec.order_by},
             references=references,
             counts=counts,
@@ -305,6 +314,15 @@ class _Widener:
         starts = (values[order] - ranks.to_series()).unique()
         return (parts[0], int(starts[0])) if len(starts) == 1 and starts[0] in (0, 1) else None
 
+    def _bound(self, name: str) -> str | None:
+        """The owner's column that the order must not pass, by one of the table's rules."""
+        spec, owner = self.graph.tables[name], self.graph.owner_of(name)
+        for rule in spec.constraints:
+            low, high = rule.less_equal or rule.less_than or ("", "")
+            if owner is not None and low == spec.order_by and high.startswith(f"{owner.parent}."):
+                return high
+        return None
+
     def _end(self, name: str) -> float:
         """Where a table's time ends: no entity but a few goes beyond, and none is made to."""
         column = self.schemas[name][self.graph.tables[name].order_by or ""]
@@ -375,6 +393,14 @@ class _Widener:
         before = history_of(frame[order], groups[order], [c.name for c in told], measured)[back]
         for each in (POSITION, ROWS, LEFT):
             draft.known[each] = before[each], hidden(each, Kind.INTEGER, "Int64")
+        bound = self._bound(name)
+        if bound is not None and bound in draft.known:
+            end, end_schema = draft.known[bound]
+            timed = schema[spec.order_by or ""]
+            draft.known[ROOM] = (
+                room(end, end_schema, before[previous_name(timed.name)], timed),
+                hidden(ROOM, Kind.NUMBER, "Float64"),
+            )
         for column in told:
             wide = previous_name(column.name)
             draft.known[wide] = before[wide], renamed(column, wide)

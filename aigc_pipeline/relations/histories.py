@@ -13,7 +13,7 @@ from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.features.table import holds
 from aigc_pipeline.generators.parallel import cores, make_pool
 from aigc_pipeline.relations.graph import Relation
-from aigc_pipeline.relations.history import History
+from aigc_pipeline.relations.history import History, previous_name, room
 from aigc_pipeline.relations.links import gather
 from aigc_pipeline.relations.plan import (
     FIRST,
@@ -23,6 +23,7 @@ from aigc_pipeline.relations.plan import (
     OWNER,
     POSITION,
     PRESENT,
+    ROOM,
     ROWS,
     Fitted,
     TablePlan,
@@ -205,6 +206,11 @@ class _Maker:
             place = {POSITION: np.full(len(groups), step), ROWS: self.rows[groups]}
             place[LEFT] = self.rows[groups] - step
             known = pl.concat([known, before, pl.DataFrame(place)], how="horizontal")
+            if self.plan.bound is not None and self.plan.order is not None:
+                end = self.codec.schema[self.plan.bound]
+                last = known[previous_name(self.plan.order)]
+                left = room(known[end.name], end, last, self.plan.columns[self.plan.order])
+                known = known.with_columns(left.alias(ROOM))
         given = np.full((len(groups), len(self.codec.codecs)), -1, dtype=np.int32)
         for i, each in enumerate(self.codec.codecs[: self.codec.known_tokens]):
             given[:, i] = self.encoded[i][groups] if i in self.encoded else each.encode(known)
@@ -251,7 +257,7 @@ class _Maker:
             rows = rows.with_columns(rows[FIRST].alias(order), pl.lit(None, pl.Float64).alias(GAP))
             good = rows[order].is_not_null().to_numpy()
         else:
-            before = known.select(pl.col(f"previous {order}").alias(order))
+            before = known.select(pl.col(previous_name(order)).alias(order))
             numbers = before.select(canonical_expr(column)).to_series().to_numpy()
             numbers = numbers + rows[GAP].cast(pl.Float64).fill_null(np.nan).to_numpy()
             good = np.isfinite(numbers)

@@ -61,6 +61,15 @@ def gaps_of(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return gaps
 
 
+def room(
+    bound: pl.Series, bound_schema: ColumnSchema, before: pl.Series, order: ColumnSchema
+) -> pl.Series:
+    """How far the next row may go: from the row before, if there is one, to the owner's bound."""
+    end = pl.DataFrame([bound.alias(bound_schema.name)]).select(canonical_expr(bound_schema))
+    start = pl.DataFrame([before.alias(order.name)]).select(canonical_expr(order))
+    return end.to_series() - start.to_series().fill_null(0.0)
+
+
 class History:
     """The same, kept while rows are made: one step for all owners at a time.
 

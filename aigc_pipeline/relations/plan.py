@@ -22,6 +22,7 @@ ROWS = "(rows)"  # how many the owner has
 LEFT = "(left)"  # how many of these are still to come, the row itself included
 FIRST = "(first)"  # value of the ordering column in the first row
 GAP = "(gap)"  # by how much it rises from row to row; seconds for a datetime
+ROOM = "(room)"  # from the row before to the owner's bound on the ordering column
 OWNER = "(owner)"  # whether there is one
 DEPTH = "(depth)"  # rows above a row in a table that refers to itself
 ENTITY = "(entity)"  # number of the root entity: whom privacy is counted in
@@ -67,7 +68,8 @@ class TablePlan(_Plan):
     columns: the table's schema. own: columns learned as they are. inherited: columns that always
     equal the owner's of the same name. context: known columns of the owners, as table and column.
     history, means: columns of which the row before is told, and means so far. order: the column
-    that orders the rows, where its values end, and whether no two are equal. counts: the relations
+    that orders the rows, where its values end, and whether no two are equal. bound: the known
+    column of the owner that the order must not pass, by a rule. counts: the relations
     whose children are counted. strays: by state, the sizes of groups of rows that share an owner
     that is not there, and how often they occur for one row of the owner. numbered: a part of the
     key that counts an owner's rows, and where it starts. rows: training rows. orphan_values: keys
@@ -87,6 +89,7 @@ class TablePlan(_Plan):
     order: str | None = None
     order_end: float | None = None
     apart: bool = False
+    bound: str | None = None
     references: list[ReferencePlan] = []
     counts: list[str] = []
     strays: dict[str, dict[int, float]] = {}
