@@ -35,7 +35,7 @@ from aigc_pipeline.spec import TableSpec
 from aigc_pipeline.synthesis.sampler import BATCH
 
 ATTEMPTS = 10  # draws of a row that breaks a rule, before the history ends with the one before
-HISTORIES = 6  # of an owner, before one that ended too early is left as it is
+HISTORIES = 4  # of an owner, before what does not fit in the time that is left is squeezed in
 
 Rows = tuple[np.ndarray, pl.DataFrame]  # each row's owner, its number in `rows`; and the rows
 
@@ -86,8 +86,8 @@ def make_children(
     """All rows of a table that has an owner.
 
     context: by wide name, the known column for each row of the owner's table. counts: how many
-    children each of these has. Rows that break a rule are drawn again; where none can follow, the
-    whole history is, and in the end it has fewer rows.
+    children each of these has. Rows that break a rule are drawn again, and so is a history that
+    cannot go on; what still does not fit in the time there is is squeezed into it, or left out.
     """
     return _Maker(plan, spec, model, context, counts, entropy).children()
 
@@ -224,9 +224,14 @@ class _Maker:
             good &= self._keeps(rows, groups[todo])
             made.append(rows.filter(pl.Series(good)))
             places.append(todo[good])
-            todo = todo[~good]
+            todo, late = todo[~good], rows.filter(pl.Series(~good))
             if not len(todo):
                 break
+        if len(todo) and attempt == HISTORIES - 1:
+            rows, good = self._squeezed(late, known[todo], seed)
+            good &= self._keeps(rows, groups[todo])
+            made.append(rows.filter(pl.Series(good)))
+            places.append(todo[good])
         at = np.concatenate(places)
         order = np.argsort(at)
         return groups[at[order]], pl.concat(made)[order]
@@ -270,6 +275,27 @@ class _Maker:
             numbers = rows.select(canonical_expr(column)).to_series().to_numpy()
             good &= np.nan_to_num(numbers, nan=np.inf) <= self.plan.order_end
         return rows, good
+
+    def _squeezed(
+        self, rows: pl.DataFrame, known: pl.DataFrame, seed: list[int]
+    ) -> tuple[pl.DataFrame, np.ndarray]:
+        """The rows at a random time in their part of what is left before the owner's bound."""
+        order, time = self.plan.order, self.time
+        if order is None or time is None or ROOM not in known.columns:
+            return rows, np.zeros(len(rows), dtype=bool)
+        part = known[ROOM].to_numpy() / known[LEFT].to_numpy()
+        gap = np.nan_to_num(part) * np.random.default_rng(seed).random(len(rows))
+        before = known.select(pl.col(previous_name(order)).alias(order))
+        start = before.select(canonical_expr(self.plan.columns[order])).to_series()
+        started = start.is_not_null().to_numpy()
+        moment = start.fill_null(0.0).to_numpy() + gap
+        moment = time.grid.to_values(time.grid.to_units(moment))
+        gap = moment - start.fill_null(0.0).to_numpy()
+        rows = rows.with_columns(
+            time.to_column(moment).alias(order),
+            pl.Series(GAP, np.where(started, gap, np.nan), nan_to_null=True),
+        )
+        return rows, (gap > 0) | (~started & (gap >= 0)) if self.plan.apart else gap >= 0
 
     def _keeps(self, rows: pl.DataFrame, groups: np.ndarray) -> np.ndarray:
         """Which rows keep the table's rules, those that name the owner's columns too."""
