@@ -88,8 +88,13 @@ def _as_in(train: pl.DataFrame, column: ColumnSchema) -> pl.Expr:
     return expr.cast(dtype)
 
 
+def python_of_peers() -> str:
+    """The interpreter that has the peers: `$AIGC_BENCH_PEERS`, or else this one."""
+    return os.environ.get("AIGC_BENCH_PEERS", sys.executable)
+
+
 def _peers(*arguments: str) -> str:
-    python = os.environ.get("AIGC_BENCH_PEERS", sys.executable)
+    python = python_of_peers()
     command = [python, str(Path(peers.__file__)), *arguments]
     # Their networks are small: a second thread makes them slower, several times on a busy machine.
     env = {"OMP_NUM_THREADS": "1", **os.environ}

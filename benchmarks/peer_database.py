@@ -29,6 +29,7 @@ class Job:
     dates: list[str]
     rows: int  # parents to make
     seed: int
+    seconds: float | None  # of training, for both models together; None: as long as it likes
 
 
 def run(job: Job) -> dict[str, float]:
@@ -49,7 +50,7 @@ def run(job: Job) -> dict[str, float]:
     began = time.perf_counter()
     flat, sequence = made / "flat", made / "sequence"
     engine.split(parents, tgt_primary_key=job.key, workspace_dir=flat)
-    _fit(engine, flat)
+    _fit(engine, flat, job.seconds and job.seconds * 0.2)
     engine.split(
         children,
         ctx_data=parents,
@@ -57,7 +58,7 @@ def run(job: Job) -> dict[str, float]:
         tgt_context_key=job.reference,
         workspace_dir=sequence,
     )
-    _fit(engine, sequence)
+    _fit(engine, sequence, job.seconds and job.seconds * 0.8)
     fitted = time.perf_counter()
     engine.generate(sample_size=job.rows, workspace_dir=flat)
     rows = pd.read_parquet(flat / "SyntheticData")
@@ -77,10 +78,11 @@ def run(job: Job) -> dict[str, float]:
     }
 
 
-def _fit(engine: Any, workspace: Path) -> None:
+def _fit(engine: Any, workspace: Path, seconds: float | None) -> None:
     engine.analyze(workspace_dir=workspace)
     engine.encode(workspace_dir=workspace)
-    engine.train(workspace_dir=workspace)
+    limit = {} if seconds is None else {"max_training_time": seconds / 60}
+    engine.train(workspace_dir=workspace, **limit)
 
 
 if __name__ == "__main__":
