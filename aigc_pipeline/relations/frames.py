@@ -18,6 +18,8 @@ from aigc_pipeline.relations.history import (
     mean_name,
     previous_name,
     room,
+    weekday_name,
+    weekday_of,
 )
 from aigc_pipeline.relations.links import (
     Link,
@@ -42,6 +44,7 @@ from aigc_pipeline.relations.plan import (
     renamed,
     usual_name,
 )
+from aigc_pipeline.relations.repeats import repeat_rates
 from aigc_pipeline.relations.strays import group_sizes, known_orphans, orphan_sizes, states_of
 from aigc_pipeline.relations.usual import usual_columns, usual_of
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
@@ -197,6 +200,7 @@ class _Widener:
             draft.drawn[column.name] = df[column.name], column
         history: list[str] = []
         means: list[str] = []
+        repeats: dict[str, list[float]] = {}
         strays: dict[str, dict[int, float]] = {}
         orphan_values: list[list[str | None]] = []
         if owner is not None and link is not None:
@@ -204,6 +208,8 @@ class _Widener:
             order = self._order(name, groups)
             self._add_owner(owner, link, draft)
             history, means = self._add_history(name, own, groups, order, draft)
+            if history:
+                repeats = repeat_rates(df[order], groups[order], own)
             strays = group_sizes(groups, link, len(self.frames[owner.parent]))
             if self.graph.tables[owner.parent].keep:
                 orphan_values = known_orphans(df, owner, link)
@@ -237,6 +243,7 @@ class _Widener:
             order_end=self._end(name) if history and spec.order_by else None,
             bound=self._bound(name) if ROOM in draft.known else None,
             apart=owner is not None and set(spec.keys) - set(owner.columns) == {spec.order_by},
+            repeats=repeats,
             references=references,
             counts=counts,
             strays=strays,
@@ -250,6 +257,10 @@ class _Widener:
         return column.is_generated and column.parent is None
 
     def _wide(self, name: str, draft: _Draft, plan: TablePlan, order: np.ndarray) -> Wide:
+        for column, (values, timed) in list(draft.known.items()):
+            if timed.kind == Kind.DATETIME:
+                wide = weekday_name(column)
+                draft.known[wide] = weekday_of(values, timed), hidden(wide, Kind.CATEGORY, "Int64")
         both = {**draft.known, **draft.drawn}
         frame = pl.DataFrame([values.alias(column) for column, (values, _) in both.items()])
         frame = frame.with_columns(pl.Series(ENTITY, self.entities[name]))[order]

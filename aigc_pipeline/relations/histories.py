@@ -13,7 +13,7 @@ from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.features.table import holds
 from aigc_pipeline.generators.parallel import cores, make_pool
 from aigc_pipeline.relations.graph import Relation
-from aigc_pipeline.relations.history import History, previous_name, room
+from aigc_pipeline.relations.history import History, previous_name, room, with_weekdays
 from aigc_pipeline.relations.links import gather
 from aigc_pipeline.relations.plan import (
     FIRST,
@@ -28,6 +28,7 @@ from aigc_pipeline.relations.plan import (
     Fitted,
     TablePlan,
 )
+from aigc_pipeline.relations.repeats import Repeats
 from aigc_pipeline.relations.strays import draw_sizes, fill_orphans, from_text
 from aigc_pipeline.schema import canonical_expr
 from aigc_pipeline.sources import apply_derive
@@ -117,7 +118,8 @@ class _Maker:
         known = [gather(values, self.owner).alias(name) for name, values in context.items()]
         if OWNER in self.codec.known:
             known.append(pl.Series(OWNER, self.state.tolist(), dtype=pl.String))
-        self.context = pl.DataFrame(known)
+        self.known = [c for c in self.codec.schema.columns if c.name in self.codec.known]
+        self.context = with_weekdays(pl.DataFrame(known), self.known)
         # What is known of the owner does not change from row to row: it is encoded once.
         self.encoded = {
             i: each.encode(self.context)
@@ -186,10 +188,12 @@ class _Maker:
         plan = self.plan
         columns = {c.name: c for c in [*self.codec.schema.columns, *plan.columns.columns]}
         history = History(len(self.rows), plan.history, [columns[c] for c in plan.means])
+        self.repeats = Repeats(plan.repeats)
         parts = [self._step(groups, 0, attempt, history)]
         while len(parts[-1][0]):
             step, (kept, rows) = len(parts), parts[-1]
             history.add(kept, rows)
+            self.repeats.add(kept, rows)
             going_on = kept[self.rows[kept] > step]
             if not len(going_on):
                 break
@@ -205,6 +209,7 @@ class _Maker:
             before = history.of(groups, dtypes)
             place = {POSITION: np.full(len(groups), step), ROWS: self.rows[groups]}
             place[LEFT] = self.rows[groups] - step
+            before = with_weekdays(before, self.known)
             known = pl.concat([known, before, pl.DataFrame(place)], how="horizontal")
             if self.plan.bound is not None and self.plan.order is not None:
                 end = self.codec.schema[self.plan.bound]
@@ -222,6 +227,9 @@ class _Maker:
             rows = self._draw(known[todo], given[todo], seed)
             rows, good = self._timed(rows, known[todo], step)
             good &= self._keeps(rows, groups[todo])
+            if history is not None and again < ATTEMPTS - 1:
+                rng = np.random.default_rng([*seed, 2])
+                good &= self.repeats.accept(groups[todo], rows, step, rng)
             made.append(rows.filter(pl.Series(good)))
             places.append(todo[good])
             todo, late = todo[~good], rows.filter(pl.Series(~good))

@@ -6,11 +6,14 @@ when. Training reads them off the real rows; sampling keeps them up to date as r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import polars as pl
 
 from aigc_pipeline.relations.plan import LEFT, POSITION, ROWS
 from aigc_pipeline.schema import ColumnSchema, canonical_expr
+from aigc_pipeline.spec import Kind
 
 GROUP = "(group)"
 
@@ -59,6 +62,26 @@ def gaps_of(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     same = groups[1:] == groups[:-1]
     gaps[1:][same] = (values[1:] - values[:-1])[same]
     return gaps
+
+
+def weekday_name(column: str) -> str:
+    """The wide column with the day of the week of a known time."""
+    return f"{column} (weekday)"
+
+
+def weekday_of(values: pl.Series, column: ColumnSchema) -> pl.Series:
+    """The day of the week of times, Int64 from 1, Monday: business has weeks."""
+    frame = pl.DataFrame([values.alias(column.name)])
+    seconds = frame.select(canonical_expr(column)).to_series()
+    return (seconds * 1e6).cast(pl.Int64).cast(pl.Datetime("us")).dt.weekday().cast(pl.Int64)
+
+
+def with_weekdays(frame: pl.DataFrame, columns: Iterable[ColumnSchema]) -> pl.DataFrame:
+    """The frame with the weekdays of those of some columns that it has and that are times."""
+    found = [c for c in columns if c.name in frame.columns and c.kind == Kind.DATETIME]
+    return frame.with_columns(
+        weekday_of(frame[c.name], c).alias(weekday_name(c.name)) for c in found
+    )
 
 
 def room(

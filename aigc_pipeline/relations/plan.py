@@ -69,7 +69,8 @@ class TablePlan(_Plan):
     equal the owner's of the same name. context: known columns of the owners, as table and column.
     history, means: columns of which the row before is told, and means so far. order: the column
     that orders the rows, where its values end, and whether no two are equal. bound: the known
-    column of the owner that the order must not pass, by a rule. counts: the relations
+    column of the owner that the order must not pass, by a rule. repeats: by column, how often a
+    value has been under the same owner before, by position. counts: the relations
     whose children are counted. strays: by state, the sizes of groups of rows that share an owner
     that is not there, and how often they occur for one row of the owner. numbered: a part of the
     key that counts an owner's rows, and where it starts. rows: training rows. orphan_values: keys
@@ -90,6 +91,7 @@ class TablePlan(_Plan):
     order_end: float | None = None
     apart: bool = False
     bound: str | None = None
+    repeats: dict[str, list[float]] = {}
     references: list[ReferencePlan] = []
     counts: list[str] = []
     strays: dict[str, dict[int, float]] = {}

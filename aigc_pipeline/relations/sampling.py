@@ -14,6 +14,7 @@ from aigc_pipeline.features.category import polars_dtype
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.relations.graph import Graph, Relation
 from aigc_pipeline.relations.histories import make_children
+from aigc_pipeline.relations.history import with_weekdays
 from aigc_pipeline.relations.links import gather
 from aigc_pipeline.relations.plan import Fitted, TablePlan, count_name
 from aigc_pipeline.relations.references import refer
@@ -100,7 +101,8 @@ class DatabaseSampler:
         if name not in self.plans:
             return Made(frame)
         codec, generator = self.models[name].codec, self.models[name].generator
-        known = frame.select(codec.known)
+        columns = [c for c in codec.schema.columns if c.name in codec.known]
+        known = with_weekdays(frame, columns).select(codec.known)
         given = np.full((len(frame), len(codec.codecs)), -1, dtype=np.int32)
         for i, each in enumerate(codec.codecs[: codec.known_tokens]):
             given[:, i] = each.encode(known)

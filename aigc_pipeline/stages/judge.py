@@ -125,9 +125,10 @@ def _ask_queries(
         {name: part[name].select(names) for name, names in columns.items()}
         for part in (tables.train, tables.holdout, tables.synthetic)
     )
+    kept = {name: synthetic[name] for name in spec.kept}  # whole, and released as they are
     return evaluate_queries(
-        train,
-        holdout,
+        train | kept,
+        holdout | kept,
         synthetic,
         tables.schemas,
         graph,
