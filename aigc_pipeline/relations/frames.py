@@ -212,7 +212,7 @@ class _Widener:
                 repeats = repeat_rates(df[order], groups[order], own)
             strays = group_sizes(groups, link, len(self.frames[owner.parent]))
             if self.graph.tables[owner.parent].keep:
-                orphan_values = known_orphans(df, owner, link)
+                orphan_values = known_orphans(df, owner, link, self.min_subjects)
         references = [
             self._add_reference(r, draft)
             for r in self.graph.references_of(name)

@@ -14,7 +14,6 @@ from aigc_pipeline.relations.matching import scale_places
 from aigc_pipeline.relations.plan import NONE, ORPHAN, PRESENT
 
 MANY = 20  # sizes of groups of orphans that are told apart
-SHARED = 2  # rows that refer to a missing key, for it to be known
 
 
 def states_of(link: Link) -> pl.Series:
@@ -91,15 +90,17 @@ def _above(keys: pl.Series) -> int:
     return 10 ** len(str(int(keys.max() or 0))) if keys.dtype.is_integer() else 0  # type: ignore[arg-type]
 
 
-def known_orphans(child: pl.DataFrame, owner: Relation, link: Link) -> list[list[str | None]]:
+def known_orphans(
+    child: pl.DataFrame, owner: Relation, link: Link, min_subjects: int
+) -> list[list[str | None]]:
     """Of an owner that is kept, the keys that rows refer to and that are not there, as text.
 
     They cannot be made up as keys of other tables are: what they say (an hour, a place) is read.
-    Each is shared by several rows.
+    Each is shared by `min_subjects` rows.
     """
     columns = pl.col(list(owner.columns))
     values = child.filter(pl.Series(link.orphan)).select(columns)
-    common = values.group_by(owner.columns).len().filter(pl.col("len") >= SHARED)
+    common = values.group_by(owner.columns).len().filter(pl.col("len") >= min_subjects)
     return [list(row) for row in common.sort(owner.columns).select(columns.cast(pl.String)).rows()]
 
 
