@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,6 @@ from aigc_pipeline.errors import FieldError, FieldPath
 from aigc_pipeline.relations import plan as names
 from aigc_pipeline.relations.graph import Graph, Relation
 from aigc_pipeline.relations.history import (
-    GROUP,
     gaps_of,
     history_of,
     mean_name,
@@ -21,12 +20,10 @@ from aigc_pipeline.relations.history import (
     weekday_name,
     weekday_of,
 )
+from aigc_pipeline.relations.linked import Draft, Linked
 from aigc_pipeline.relations.links import (
     Link,
-    find_depths,
-    find_entities,
     find_groups,
-    find_link,
     gather,
 )
 from aigc_pipeline.relations.plan import (
@@ -37,22 +34,21 @@ from aigc_pipeline.relations.plan import (
     POSITION,
     ROOM,
     ROWS,
-    ReferencePlan,
     TablePlan,
-    count_name,
     hidden,
     renamed,
-    usual_name,
 )
 from aigc_pipeline.relations.repeats import repeat_rates
-from aigc_pipeline.relations.strays import group_sizes, known_orphans, orphan_sizes, states_of
-from aigc_pipeline.relations.usual import usual_columns, usual_of
+from aigc_pipeline.relations.strays import group_sizes, known_orphans, states_of
+from aigc_pipeline.relations.under_owner import (
+    bound_of,
+    end_of_time,
+)
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.spec import Constraint, Kind, Source, TableSpec
 
 MAX_STEPS = 100  # rows under one owner, up to which rows without an order are made one by one
 MIN_OWNERS = 20  # rows of a kept table, for the numbers of their children to be learned
-MAX_WORDS = 1000  # values of a category that other tables' rows are told
 
 
 @dataclass(frozen=True)
@@ -70,14 +66,6 @@ class Wide:
     plan: TablePlan
 
 
-@dataclass
-class _Draft:
-    """A table on its way to wide rows; columns as (values, schema)."""
-
-    known: dict[str, tuple[pl.Series, ColumnSchema]] = field(default_factory=dict)
-    drawn: dict[str, tuple[pl.Series, ColumnSchema]] = field(default_factory=dict)
-
-
 def widen(
     frames: Mapping[str, pl.DataFrame],
     graph: Graph,
@@ -90,14 +78,13 @@ def widen(
 
     frames: training rows with derived columns, of whole root entities. whole: all rows of tables
     that are referred to from other entities: a parent that is only held out is none that is
-    missing. min_subjects: entities that
-    the end of a table's time rests on. Raises FieldError for an ordering column with missing
-    values.
+    missing. min_subjects: entities that the end of a table's time rests on. Raises FieldError for
+    an ordering column with missing values.
     """
     return _Widener(frames, graph, schemas, whole or {}, min_subjects).tables()
 
 
-class _Widener:
+class _Widener(Linked):
     def __init__(
         self,
         frames: Mapping[str, pl.DataFrame],
@@ -106,25 +93,7 @@ class _Widener:
         whole: Mapping[str, pl.DataFrame],
         min_subjects: int,
     ) -> None:
-        self.frames, self.graph, self.schemas = frames, graph, schemas
-        self.min_subjects = min_subjects
-        self.parents: dict[str, pl.DataFrame] = {}  # by relation, the rows it may lead to
-        self.links: dict[str, Link] = {}
-        for relation in graph.relations:
-            owned = graph.owner_of(relation.child) == relation
-            parent = frames[relation.parent]
-            if not owned and not relation.is_self:
-                parent = whole.get(relation.parent, parent)
-            self.parents[relation.name] = parent
-            both = {relation.child: frames[relation.child], relation.parent: parent}
-            self.links[relation.name] = find_link(both, relation)
-        self.usual = {
-            r.name: usual_columns(frames[r.child], schemas[r.child], self.links[r.name].row)
-            if self._is_matched(r)
-            else []
-            for r in graph.relations
-        }
-        self.entities = find_entities(frames, graph)
+        super().__init__(frames, graph, schemas, whole, min_subjects)
         self.context: dict[str, list[tuple[str, str]]] = {}
 
     def tables(self) -> dict[str, Wide]:
@@ -136,25 +105,14 @@ class _Widener:
                 made[name] = wide
         return made
 
-    def _told(self, table: str) -> list[ColumnSchema]:
-        """The columns of a table that other tables' rows are made with."""
-        found = []
-        for column in self.schemas[table].columns:
-            if column.is_generated or column.kind == Kind.TEXT:
-                continue
-            distinct = self.frames[table][column.name].n_unique()
-            if distinct > 1 and (column.is_numeric or distinct <= MAX_WORDS):
-                found.append(column)
-        return found
-
     def _kept(self, name: str) -> Wide | None:
         """A kept table's rows are given; only how many children they have is learned."""
-        draft = _Draft()
-        counts = self._add_counts(name, draft, owned_only=True)
+        draft = Draft()
+        counts = self.add_counts(name, draft, owned_only=True)
         if not counts:
             return None
         self._check_kept_owner(name)
-        for column in self._told(name):
+        for column in self.told(name):
             draft.known[column.name] = self.frames[name][column.name], column
         self.context[name] = [(name, c) for c in draft.known]
         plan = TablePlan(
@@ -186,8 +144,8 @@ class _Widener:
         df, schema, spec = self.frames[name], self.schemas[name], self.graph.tables[name]
         owner = self.graph.owner_of(name)
         link = None if owner is None else self.links[owner.name]
-        inherited = [] if owner is None or link is None else self._inherited(name, owner, link)
-        numbered = self._numbered(name, owner, link)
+        inherited = [] if owner is None else self.inherited(name, owner)
+        numbered = None if owner is None else self.numbered(name, owner)
         apart = {*inherited, *(() if owner is None else owner.columns), spec.order_by}
         apart |= {numbered[0]} if numbered else set()
         own = [
@@ -195,7 +153,7 @@ class _Widener:
             for c in schema.columns
             if not c.is_generated and c.derived is None and c.name not in apart
         ]
-        draft, order = _Draft(), np.arange(len(df))
+        draft, order = Draft(), np.arange(len(df))
         for column in own:
             draft.drawn[column.name] = df[column.name], column
         history: list[str] = []
@@ -205,7 +163,7 @@ class _Widener:
         orphan_values: list[list[str | None]] = []
         if owner is not None and link is not None:
             groups = find_groups(df, owner, link)
-            order = self._order(name, groups)
+            order = self.order_of(name, groups)
             self._add_owner(owner, link, draft)
             history, means = self._add_history(name, own, groups, order, draft)
             if history:
@@ -213,12 +171,14 @@ class _Widener:
             strays = group_sizes(groups, link, len(self.frames[owner.parent]))
             if self.graph.tables[owner.parent].keep:
                 orphan_values = known_orphans(df, owner, link, self.min_subjects)
+                if not orphan_values:
+                    strays.pop(names.ORPHAN, None)
         references = [
-            self._add_reference(r, draft)
+            self.add_reference(r, draft)
             for r in self.graph.references_of(name)
             if not self.graph.tables[r.parent].keep and not set(r.columns) <= set(inherited)
         ]
-        counts = self._add_counts(name, draft, owned_only=False)
+        counts = self.add_counts(name, draft, owned_only=False)
         if owner is None:  # a root is made by its model alone: keys and derived columns with it
             for column in schema.columns:
                 if column.derived is not None or self._is_fresh(column):
@@ -228,7 +188,7 @@ class _Widener:
                 if self._is_fresh(column):
                     draft.drawn[column.name] = df[column.name], column
         above = [] if owner is None else self.context.get(owner.parent, [])
-        self.context[name] = [(name, c.name) for c in self._told(name)] + above
+        self.context[name] = [(name, c.name) for c in self.told(name)] + above
         plan = TablePlan(
             table=name,
             columns=schema,
@@ -240,8 +200,12 @@ class _Widener:
             history=history,
             means=means,
             order=spec.order_by if history else None,
-            order_end=self._end(name) if history and spec.order_by else None,
-            bound=self._bound(name) if ROOM in draft.known else None,
+            order_end=(
+                end_of_time(df, schema[spec.order_by], self.entities[name], self.min_subjects)
+                if history and spec.order_by
+                else None
+            ),
+            bound=bound_of(self.graph, name) if ROOM in draft.known else None,
             apart=owner is not None and set(spec.keys) - set(owner.columns) == {spec.order_by},
             repeats=repeats,
             references=references,
@@ -256,7 +220,7 @@ class _Widener:
         """Made afresh and no reference to a parent."""
         return column.is_generated and column.parent is None
 
-    def _wide(self, name: str, draft: _Draft, plan: TablePlan, order: np.ndarray) -> Wide:
+    def _wide(self, name: str, draft: Draft, plan: TablePlan, order: np.ndarray) -> Wide:
         for column, (values, timed) in list(draft.known.items()):
             if timed.kind == Kind.DATETIME:
                 wide = weekday_name(column)
@@ -289,73 +253,7 @@ class _Widener:
             constraints=[] if spec.keep else rules,
         )
 
-    def _inherited(self, name: str, owner: Relation, link: Link) -> list[str]:
-        """Columns that equal the owner's of the same name wherever there is an owner."""
-        df, parent = self.frames[name], self.frames[owner.parent]
-        here = np.flatnonzero(link.row >= 0)
-        spec = self.graph.tables[name]
-        found = []
-        for column in self.schemas[name].columns:
-            skipped = {*owner.columns, *spec.keys, spec.order_by}
-            if column.name in skipped or column.derived is not None or not len(here):
-                continue
-            if column.name not in parent.columns:
-                continue
-            mine, theirs = df[column.name], parent[column.name]
-            if mine.dtype == theirs.dtype and mine[here].equals(
-                theirs[link.row[here]], null_equal=True
-            ):
-                found.append(column.name)
-        return found
-
-    def _numbered(
-        self, name: str, owner: Relation | None, link: Link | None
-    ) -> tuple[str, int] | None:
-        """A part of the key that counts an owner's rows: the column, and where it starts."""
-        spec = self.graph.tables[name]
-        parts = [c for c in spec.keys if c not in spec.references]
-        if owner is None or link is None or len(spec.keys) < 2 or len(parts) != 1:
-            return None
-        values = self.frames[name][parts[0]]
-        if not values.dtype.is_integer():
-            return None
-        groups = find_groups(self.frames[name], owner, link)
-        order = self._order(name, groups)
-        ranks = pl.DataFrame({GROUP: groups[order]}).select(pl.int_range(pl.len()).over(GROUP))
-        starts = (values[order] - ranks.to_series()).unique()
-        return (parts[0], int(starts[0])) if len(starts) == 1 and starts[0] in (0, 1) else None
-
-    def _bound(self, name: str) -> str | None:
-        """The owner's column that the order must not pass, by one of the table's rules."""
-        spec, owner = self.graph.tables[name], self.graph.owner_of(name)
-        for rule in spec.constraints:
-            low, high = rule.less_equal or rule.less_than or ("", "")
-            if owner is not None and low == spec.order_by and high.startswith(f"{owner.parent}."):
-                return high
-        return None
-
-    def _end(self, name: str) -> float:
-        """Where a table's time ends: no entity but a few goes beyond, and none is made to."""
-        column = self.schemas[name][self.graph.tables[name].order_by or ""]
-        values = self.frames[name].select(canonical_expr(column)).to_series().to_numpy()
-        last = pl.DataFrame({"entity": self.entities[name], "value": values})
-        latest = last.group_by("entity").agg(pl.max("value"))["value"].sort(descending=True)
-        return float(latest[min(self.min_subjects, len(latest)) - 1])
-
-    def _order(self, name: str, groups: np.ndarray) -> np.ndarray:
-        """Rows by owner, in their order under it."""
-        order_by = self.graph.tables[name].order_by
-        if order_by is None:
-            return np.argsort(groups, kind="stable")
-        column = self.schemas[name][order_by]
-        values = self.frames[name].select(canonical_expr(column)).to_series()
-        if values.null_count():
-            text = f"{order_by!r} is missing in {values.null_count()} rows, which have no place"
-            at = ("tables", name, "order_by")
-            raise FieldError([(at, f"{text} in the order; fill them, or leave order_by out")])
-        return np.lexsort((values.to_numpy(), groups))
-
-    def _add_owner(self, owner: Relation, link: Link, draft: _Draft) -> None:
+    def _add_owner(self, owner: Relation, link: Link, draft: Draft) -> None:
         """The owner's columns, and those of its owners, as known ones."""
         rows: dict[str, np.ndarray] = {owner.parent: link.row}
         above = self.graph.owner_of(owner.parent)
@@ -378,7 +276,7 @@ class _Widener:
         own: list[ColumnSchema],
         groups: np.ndarray,
         order: np.ndarray,
-        draft: _Draft,
+        draft: Draft,
     ) -> tuple[list[str], list[str]]:
         """Time as gaps, and what came before, where rows are made one after the other."""
         spec, schema = self.graph.tables[name], self.schemas[name]
@@ -404,7 +302,7 @@ class _Widener:
         before = history_of(frame[order], groups[order], [c.name for c in told], measured)[back]
         for each in (POSITION, ROWS, LEFT):
             draft.known[each] = before[each], hidden(each, Kind.INTEGER, "Int64")
-        bound = self._bound(name)
+        bound = bound_of(self.graph, name)
         if bound is not None and bound in draft.known:
             end, end_schema = draft.known[bound]
             timed = schema[spec.order_by or ""]
@@ -419,72 +317,6 @@ class _Widener:
             wide = mean_name(column.name)
             draft.known[wide] = before[wide], hidden(wide, Kind.NUMBER, "Float64")
         return [c.name for c in told], [c.name for c in measured]
-
-    def _add_reference(self, relation: Relation, draft: _Draft) -> ReferencePlan:
-        """A parent's columns, as columns of the child that are drawn."""
-        link = self.links[relation.name]
-        features = self._told(relation.parent)
-        parents = self.parents[relation.name]
-        plan = ReferencePlan(
-            relation=relation.name,
-            columns=list(relation.columns),
-            parent=relation.parent,
-            features=[c.name for c in features],
-            usual=[usual_name(relation, c) for c in self.usual[relation.name]],
-            states=bool((link.row < 0).any()),
-            depth=relation.is_self and find_depths(link) is not None,
-            orphans=orphan_sizes(self.frames[relation.child], relation, link, self.min_subjects),
-        )
-        if plan.states:
-            schema = hidden(plan.state, Kind.CATEGORY, "String")
-            draft.drawn[plan.state] = states_of(link), schema
-        for column in features:
-            wide = plan.wide(column.name)
-            values = gather(parents[column.name], link.row)
-            draft.drawn[wide] = values, renamed(column, wide)
-        for column_name in self.usual[relation.name]:
-            wide = plan.wide(usual_name(relation, column_name))
-            schema = renamed(self.schemas[relation.child][column_name], wide)
-            values = self.frames[relation.child][column_name]
-            draft.drawn[wide] = usual_of(values, link.row, link.row), schema
-        if plan.depth:
-            depths = find_depths(link)
-            schema = hidden(names.DEPTH, Kind.INTEGER, "Int64")
-            draft.drawn[names.DEPTH] = pl.Series(names.DEPTH, depths), schema
-        return plan
-
-    def _add_counts(self, name: str, draft: _Draft, *, owned_only: bool) -> list[str]:
-        """How many children each row has, and the usual values of these, as drawn columns."""
-        counted = []
-        for relation in self.graph.children_of(name):
-            is_owner = self.graph.owner_of(relation.child) == relation
-            if not is_owner and (owned_only or self._is_inherited(relation)):
-                continue
-            row = find_link(self.frames, relation).row
-            count = np.bincount(row[row >= 0], minlength=len(self.frames[name]))
-            column = count_name(relation)
-            schema = hidden(column, Kind.INTEGER, "Int64")
-            draft.drawn[column] = pl.Series(column, count.astype(np.int64)), schema
-            counted.append(relation.name)
-            for child_column in self.usual[relation.name]:
-                wide = usual_name(relation, child_column)
-                schema = renamed(self.schemas[relation.child][child_column], wide)
-                values = self.frames[relation.child][child_column]
-                every = np.arange(len(self.frames[name]))
-                draft.drawn[wide] = usual_of(values, row, every), schema
-        return counted
-
-    def _is_matched(self, relation: Relation) -> bool:
-        """Whether a parent's row is found by what is shared with it."""
-        owned = self.graph.owner_of(relation.child) == relation
-        return not (owned or relation.is_self or self.graph.tables[relation.parent].keep)
-
-    def _is_inherited(self, relation: Relation) -> bool:
-        owner = self.graph.owner_of(relation.child)
-        if owner is None or self.graph.tables[relation.child].keep:
-            return False
-        inherited = self._inherited(relation.child, owner, self.links[owner.name])
-        return set(relation.columns) <= set(inherited)
 
 
 def renamed_if(schema: ColumnSchema, name: str) -> ColumnSchema:
