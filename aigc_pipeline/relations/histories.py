@@ -33,10 +33,10 @@ from aigc_pipeline.relations.strays import draw_sizes, fill_orphans, from_text
 from aigc_pipeline.schema import canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import TableSpec
-from aigc_pipeline.synthesis.sampler import BATCH
 
+CHUNK = 2048  # rows drawn at a time, by one core
 ATTEMPTS = 10  # draws of a row that breaks a rule, before the history ends with the one before
-HISTORIES = 4  # of an owner, before what does not fit in the time that is left is squeezed in
+HISTORIES = 2  # of an owner, before what does not fit in the time that is left is squeezed in
 
 Rows = tuple[np.ndarray, pl.DataFrame]  # each row's owner, its number in `rows`; and the rows
 
@@ -246,10 +246,10 @@ class _Maker:
 
     def _draw(self, known: pl.DataFrame, given: np.ndarray, seed: list[int]) -> pl.DataFrame:
         """Rows as the model makes them, in batches; only what is drawn."""
-        starts = range(0, len(given), BATCH)
+        starts = range(0, len(given), CHUNK)
 
         def draw(start: int) -> np.ndarray:
-            part = given[start : start + BATCH]
+            part = given[start : start + CHUNK]
             return self.generator.sample(len(part), seed=[*seed, start], given=part).tokens
 
         with make_pool(cores()) as pool:
@@ -291,11 +291,11 @@ class _Maker:
         order, time = self.plan.order, self.time
         if order is None or time is None or ROOM not in known.columns:
             return rows, np.zeros(len(rows), dtype=bool)
-        part = known[ROOM].to_numpy() / known[LEFT].to_numpy()
-        gap = np.nan_to_num(part) * np.random.default_rng(seed).random(len(rows))
         before = known.select(pl.col(previous_name(order)).alias(order))
         start = before.select(canonical_expr(self.plan.columns[order])).to_series()
         started = start.is_not_null().to_numpy()
+        part = np.nan_to_num((known[ROOM] / known[LEFT]).to_numpy().astype(np.float64))
+        gap = part * np.random.default_rng(seed).random(len(rows))
         moment = start.fill_null(0.0).to_numpy() + gap
         moment = time.grid.to_values(time.grid.to_units(moment))
         gap = moment - start.fill_null(0.0).to_numpy()

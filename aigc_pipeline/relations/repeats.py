@@ -58,7 +58,7 @@ class Repeats:
         kept = np.ones(len(rows), dtype=bool)
         for column, rates in self.rates.items():
             keys = _keys(groups, rows[column]).to_numpy()
-            again = np.isin(keys, self._had[column]) & rows[column].is_not_null().to_numpy()
+            again = _is_in(keys, self._had[column]) & rows[column].is_not_null().to_numpy()
             wanted = min(rates[min(step, POSITIONS - 1)], 0.999)
             if column not in self._odds:
                 found = min(float(again.mean()), 0.999) if len(again) else 0.0
@@ -72,7 +72,14 @@ class Repeats:
         self._odds = {}
         for column in self.rates:
             keys = _keys(groups, rows[column]).to_numpy()
-            self._had[column] = np.concatenate([self._had[column], keys])
+            self._had[column] = np.sort(np.concatenate([self._had[column], keys]))
+
+
+def _is_in(keys: np.ndarray, had: np.ndarray) -> np.ndarray:
+    """Which keys are among sorted ones, bool [keys]."""
+    if not len(had):
+        return np.zeros(len(keys), dtype=bool)
+    return had[np.minimum(np.searchsorted(had, keys), len(had) - 1)] == keys
 
 
 def _keys(groups: np.ndarray, values: pl.Series) -> pl.Series:
