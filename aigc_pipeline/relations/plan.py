@@ -26,6 +26,7 @@ ROOM = "(room)"  # from the row before to the owner's bound on the ordering colu
 OWNER = "(owner)"  # whether there is one
 DEPTH = "(depth)"  # rows above a row in a table that refers to itself
 ENTITY = "(entity)"  # number of the root entity: whom privacy is counted in
+COUNT = "(rows of "  # how names of columns begin that count children
 PRESENT, NONE, ORPHAN = "present", "none", "orphan"
 
 
@@ -108,7 +109,7 @@ class Fitted(Protocol):
 
 def count_name(relation: Relation) -> str:
     """The hidden column of a parent that counts its children by a relation."""
-    return f"(rows of {relation.child} by {'+'.join(relation.columns)})"
+    return f"{COUNT}{relation.child} by {'+'.join(relation.columns)})"
 
 
 def usual_name(relation: Relation, column: str) -> str:

@@ -16,11 +16,14 @@ from aigc_pipeline.relations.graph import Graph, Relation
 from aigc_pipeline.relations.histories import make_children
 from aigc_pipeline.relations.history import with_weekdays
 from aigc_pipeline.relations.links import gather
-from aigc_pipeline.relations.plan import Fitted, TablePlan, count_name
+from aigc_pipeline.relations.plan import COUNT, Fitted, TablePlan, count_name
 from aigc_pipeline.relations.references import refer
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import Where
 from aigc_pipeline.synthesis import Sampler
+
+EVEN = 20_000  # rows of a root table, below which they are chosen by their numbers of children
+MOST_TIMES = 16  # as many rows made for this as are wanted
 
 
 @dataclass
@@ -112,10 +115,24 @@ class DatabaseSampler:
         return Made(frame.with_columns(counts.select(hidden)))
 
     def _root(self, name: str, rows: int, entropy: list[int], where: Where | None) -> Made:
-        model = self.models[name]
-        sampler = Sampler(model.codec, model.generator)
-        frames = sampler.batches(rows, seed=entropy[0], where=where, stream=f"{entropy[1]}")
-        return Made(pl.concat(frames))
+        """A table without an owner, by its model alone.
+
+        Of few rows, their numbers of children would be off by chance, and with them the size of
+        all tables below. So more are made, and chosen evenly by these numbers.
+        """
+        codec = self.models[name].codec
+        sampler = Sampler(codec, self.models[name].generator)
+        counts = [column for column in codec.schema.names if column.startswith(COUNT)]
+        times = max(min(MOST_TIMES, EVEN // max(rows, 1)), 1) if counts else 1
+        frames = sampler.batches(rows * times, seed=entropy[0], where=where, stream=f"{entropy[1]}")
+        frame = pl.concat(frames)
+        if times > 1:
+            rng = np.random.default_rng([*entropy, 8])
+            by_count = frame.select(counts).with_row_index().sort(counts)["index"].to_numpy()
+            chosen = np.sort(by_count[rng.integers(times) :: times])
+            fresh = [g.make(0, rows, np.random.default_rng([*entropy, 9])) for g in codec.generated]
+            frame = frame[chosen].with_columns(fresh)
+        return Made(frame)
 
     def _owned(
         self, name: str, owner: Relation, entropy: list[int], made: Mapping[str, Made]
