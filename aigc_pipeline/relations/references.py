@@ -56,8 +56,8 @@ def _features(
     by_name = {c.columns[0]: c for c in codec.codecs if not isinstance(c, Part)}
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     if plan.depth:
-        depth = children[DEPTH].to_numpy() - 1
-        pairs.append((depth, parents[DEPTH].to_numpy()))
+        depth = children[DEPTH].fill_null(0).to_numpy() - 1
+        pairs.append((depth, parents[DEPTH].fill_null(0).to_numpy()))
     for names in (plan.usual, plan.features):
         found = [(plan.wide(name), name) for name in names if plan.wide(name) in by_name]
         found.sort(key=lambda pair: by_name[pair[0]].size)
