@@ -85,17 +85,6 @@ def widen(
 
 
 class _Widener(Linked):
-    def __init__(
-        self,
-        frames: Mapping[str, pl.DataFrame],
-        graph: Graph,
-        schemas: Mapping[str, TableSchema],
-        whole: Mapping[str, pl.DataFrame],
-        min_subjects: int,
-    ) -> None:
-        super().__init__(frames, graph, schemas, whole, min_subjects)
-        self.context: dict[str, list[tuple[str, str]]] = {}
-
     def tables(self) -> dict[str, Wide]:
         made = {}
         for name in self.graph.order:

@@ -49,6 +49,7 @@ class Linked:
     whole: all rows of tables that are referred to from other entities, whose links may lead there.
     links: by relation, the parent's row of each child row, among the rows of `parents`. usual: by
     relation, columns of which a parent has a usual value. entities: by table, of each row.
+    context: by table, the columns that rows below it are told, as table and column.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Linked:
             for r in graph.relations
         }
         self.entities = find_entities(frames, graph)
+        self.context: dict[str, list[tuple[str, str]]] = {}
 
     def told(self, table: str) -> list[ColumnSchema]:
         """The columns of a table that other tables' rows are made with."""
