@@ -46,30 +46,30 @@ class Repeats:
     def __init__(self, rates: Mapping[str, list[float]]) -> None:
         self.rates = rates
         self._had = {column: np.zeros(0, dtype=np.uint64) for column in rates}
-        self._odds: dict[str, float] = {}
+        self._asked: set[str] = set()
 
     def accept(
         self, groups: np.ndarray, rows: pl.DataFrame, step: int, rng: np.random.Generator
     ) -> np.ndarray:
         """Which rows of a step to keep, bool [rows]; groups: their owners, int64 [rows].
 
-        The first call of a step measures how often the model repeats values by itself.
+        Of the first rows of a step so many may repeat a value as are wanted; of those drawn in
+        place of the others, none.
         """
         kept = np.ones(len(rows), dtype=bool)
         for column, rates in self.rates.items():
             keys = _keys(groups, rows[column]).to_numpy()
             again = _is_in(keys, self._had[column]) & rows[column].is_not_null().to_numpy()
-            wanted = min(rates[min(step, POSITIONS - 1)], 0.999)
-            if column not in self._odds:
-                found = min(float(again.mean()), 0.999) if len(again) else 0.0
-                odds = found / (1 - found)
-                self._odds[column] = min(wanted / (1 - wanted) / odds, 1.0) if odds else 1.0
-            kept &= ~again | (rng.random(len(rows)) < self._odds[column])
+            share = 0.0
+            if column not in self._asked and again.any():
+                share = rates[min(step, POSITIONS - 1)] / float(again.mean())
+            self._asked.add(column)
+            kept &= ~again | (rng.random(len(rows)) < share)
         return kept
 
     def add(self, groups: np.ndarray, rows: pl.DataFrame) -> None:
         """Note the rows a step has made."""
-        self._odds = {}
+        self._asked = set()
         for column in self.rates:
             keys = _keys(groups, rows[column]).to_numpy()
             self._had[column] = np.sort(np.concatenate([self._had[column], keys]))
