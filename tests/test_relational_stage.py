@@ -84,7 +84,13 @@ def test_all_tables_are_judged_and_all_of_them_together(judged) -> None:
 def test_what_reads_the_scores_sees_them_too(judged) -> None:
     data, lake, spec, result = judged
     rows, _ = read_scores(result.version)
-    assert {row["table"] for row in rows} == {"customers", "orders", "items", RELATIONS}
+    assert {row["table"] for row in rows} == {
+        "customers",
+        "orders",
+        "items",
+        RELATIONS,
+        "(queries)",
+    }
     assert len([r for r in rows if r["table"] == RELATIONS]) == len(RELATIONAL_SCORES)
     metadata = result_metadata(spec, "evaluation", result)
     assert f"| {RELATIONS} | integrity | 1 | 1 | ✓ at least 1 |" in metadata["scores"].value

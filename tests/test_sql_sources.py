@@ -266,7 +266,7 @@ def test_init_leaves_the_password_out(
 ) -> None:
     from aigc_pipeline.dataset_file import load_dataset
 
-    text = suggest_dataset(postgres, table="people")
+    text = suggest_dataset([postgres], name="people", tables=["people"])
     assert PASSWORD not in text and quote(PASSWORD, safe="") not in text and "bob" not in text
     assert "export AIGC_SOURCE_URL=" in text and "Smith" not in text
     path = tmp_path / "people.yaml"
@@ -274,5 +274,5 @@ def test_init_leaves_the_password_out(
     monkeypatch.setenv("AIGC_SOURCE_URL", postgres)
     table = load_dataset(path).tables["people"]
     assert isinstance(read_table(table.source, tmp_path), pl.DataFrame) and table.key == "id"
-    message = refusal(lambda: suggest_dataset(postgres))
-    assert "there are: people, sales.orders" in message
+    message = refusal(lambda: suggest_dataset([postgres], tables=["persons"]))
+    assert "people" in message

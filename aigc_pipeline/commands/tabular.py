@@ -254,7 +254,7 @@ def evaluate(
             seed=seed,
             progress=lambda message: progress(message, None),
         )
-    scores = score_rows({name: result.model_dump(mode="json")})
+    scores = score_rows({name: result.model_dump(mode="json")["scores"]})
     if as_json:
         show.print_json(scores)
     else:

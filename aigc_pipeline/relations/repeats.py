@@ -46,30 +46,29 @@ class Repeats:
     def __init__(self, rates: Mapping[str, list[float]]) -> None:
         self.rates = rates
         self._had = {column: np.zeros(0, dtype=np.uint64) for column in rates}
-        self._asked: set[str] = set()
+        self._barred: dict[str, np.ndarray] = {}
 
     def accept(
         self, groups: np.ndarray, rows: pl.DataFrame, step: int, rng: np.random.Generator
     ) -> np.ndarray:
         """Which rows of a step to keep, bool [rows]; groups: their owners, int64 [rows].
 
-        Of the first rows of a step so many may repeat a value as are wanted; of those drawn in
-        place of the others, none.
+        Of the first rows of a step so many may repeat a value as are wanted; whoever's may not gets
+        rows until one does not repeat it.
         """
         kept = np.ones(len(rows), dtype=bool)
         for column, rates in self.rates.items():
             keys = _keys(groups, rows[column]).to_numpy()
             again = _is_in(keys, self._had[column]) & rows[column].is_not_null().to_numpy()
-            share = 0.0
-            if column not in self._asked and again.any():
-                share = rates[min(step, POSITIONS - 1)] / float(again.mean())
-            self._asked.add(column)
-            kept &= ~again | (rng.random(len(rows)) < share)
+            if column not in self._barred:
+                share = rates[min(step, POSITIONS - 1)] / max(float(again.mean()), 1e-9)
+                self._barred[column] = groups[again & (rng.random(len(rows)) >= share)]
+            kept &= ~again | ~np.isin(groups, self._barred[column])
         return kept
 
     def add(self, groups: np.ndarray, rows: pl.DataFrame) -> None:
         """Note the rows a step has made."""
-        self._asked = set()
+        self._barred = {}
         for column in self.rates:
             keys = _keys(groups, rows[column]).to_numpy()
             self._had[column] = np.sort(np.concatenate([self._had[column], keys]))
