@@ -46,29 +46,34 @@ class Repeats:
     def __init__(self, rates: Mapping[str, list[float]]) -> None:
         self.rates = rates
         self._had = {column: np.zeros(0, dtype=np.uint64) for column in rates}
-        self._barred: dict[str, np.ndarray] = {}
+        self._share: dict[str, float] = {}  # of the repeats of a step, that may be
+        self._barred: dict[str, np.ndarray] = {}  # owners whose row may repeat none
 
     def accept(
         self, groups: np.ndarray, rows: pl.DataFrame, step: int, rng: np.random.Generator
     ) -> np.ndarray:
         """Which rows of a step to keep, bool [rows]; groups: their owners, int64 [rows].
 
-        Of the first rows of a step so many may repeat a value as are wanted; whoever's may not gets
-        rows until one does not repeat it.
+        Of the rows that repeat a value so many may as are wanted, going by the first ones of a
+        step; whoever's may not gets rows until one does not.
         """
         kept = np.ones(len(rows), dtype=bool)
         for column, rates in self.rates.items():
             keys = _keys(groups, rows[column]).to_numpy()
             again = _is_in(keys, self._had[column]) & rows[column].is_not_null().to_numpy()
-            if column not in self._barred:
-                share = rates[min(step, POSITIONS - 1)] / max(float(again.mean()), 1e-9)
-                self._barred[column] = groups[again & (rng.random(len(rows)) >= share)]
-            kept &= ~again | ~np.isin(groups, self._barred[column])
+            if column not in self._share:
+                wanted = rates[min(step, POSITIONS - 1)]
+                self._share[column] = wanted / max(float(again.mean()), 1e-9)
+                self._barred[column] = groups[:0]
+            barred = np.isin(groups, self._barred[column])
+            barred |= again & (rng.random(len(rows)) >= self._share[column])
+            self._barred[column] = np.union1d(self._barred[column], groups[barred])
+            kept &= ~again | ~barred
         return kept
 
     def add(self, groups: np.ndarray, rows: pl.DataFrame) -> None:
         """Note the rows a step has made."""
-        self._barred = {}
+        self._share, self._barred = {}, {}
         for column in self.rates:
             keys = _keys(groups, rows[column]).to_numpy()
             self._had[column] = np.sort(np.concatenate([self._had[column], keys]))
