@@ -107,7 +107,6 @@ class _Widener(Linked):
         plan = TablePlan(
             table=name,
             columns=self.schemas[name],
-            rows=len(self.frames[name]),
             keep=True,
             own=list(draft.known),
             counts=counts,
@@ -181,7 +180,6 @@ class _Widener(Linked):
         plan = TablePlan(
             table=name,
             columns=schema,
-            rows=len(df),
             owner=None if owner is None else owner.parent,
             own=[c.name for c in own],
             inherited=inherited,
@@ -309,5 +307,5 @@ class _Widener(Linked):
 
 
 def renamed_if(schema: ColumnSchema, name: str) -> ColumnSchema:
-    """A column's schema under its wide name; nullable, since a model must cope with nulls."""
+    """A column's schema under its wide name."""
     return schema if schema.name == name else schema.model_copy(update={"name": name})

@@ -119,6 +119,7 @@ class Linked:
         link = self.links[relation.name]
         features = self.told(relation.parent)
         parents = self.parents[relation.name]
+        depths = find_depths(link) if relation.is_self else None
         plan = ReferencePlan(
             relation=relation.name,
             columns=list(relation.columns),
@@ -126,7 +127,7 @@ class Linked:
             features=[c.name for c in features],
             usual=[usual_name(relation, c) for c in self.usual[relation.name]],
             states=bool((link.row < 0).any()),
-            depth=relation.is_self and find_depths(link) is not None,
+            depth=depths is not None,
             orphans=orphan_sizes(self.frames[relation.child], relation, link, self.min_subjects),
         )
         if plan.states:
@@ -141,8 +142,7 @@ class Linked:
             schema = renamed(self.schemas[relation.child][column_name], wide)
             values = self.frames[relation.child][column_name]
             draft.drawn[wide] = usual_of(values, link.row, link.row), schema
-        if plan.depth:
-            depths = find_depths(link)
+        if depths is not None:
             schema = hidden(names.DEPTH, Kind.INTEGER, "Int64")
             draft.drawn[names.DEPTH] = pl.Series(names.DEPTH, depths), schema
         return plan

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-MANY = 2**62
-
 
 def match(
     children: np.ndarray,

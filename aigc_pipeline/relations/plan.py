@@ -74,13 +74,12 @@ class TablePlan(_Plan):
     value has been under the same owner before, by position. counts: the relations
     whose children are counted. strays: by state, the sizes of groups of rows that share an owner
     that is not there, and how often they occur for one row of the owner. numbered: a part of the
-    key that counts an owner's rows, and where it starts. rows: training rows. orphan_values: keys
+    key that counts an owner's rows, and where it starts. orphan_values: keys
     that are referred to and not in the owner's table, where that is kept.
     """
 
     table: str
     columns: TableSchema
-    rows: int
     keep: bool = False
     owner: str | None = None
     own: list[str] = []

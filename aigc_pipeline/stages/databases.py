@@ -37,14 +37,17 @@ def wide_tables(
         train,
         graph_of(spec),
         schemas,
-        whole={name: read_whole(validated, spec, name) for name in spec.tables},
+        whole={name: read_whole(validated, spec, name, df) for name, df in train.items()},
         min_subjects=spec.privacy.min_subjects,
     )
 
 
-def read_whole(validated: Version, spec: DatasetSpec, table: str) -> pl.DataFrame:
-    """All real rows of a table, training and holdout, each once."""
-    train = read_parquet(validated.file(f"{table}/train.parquet"))
+def read_whole(
+    validated: Version, spec: DatasetSpec, table: str, train: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """All real rows of a table, training and holdout, each once; train: if it was read before."""
+    if train is None:
+        train = read_parquet(validated.file(f"{table}/train.parquet"))
     if spec.tables[table].keep and not Graph(spec.tables).owned_by(table):
         return train  # both sides have all of it
     return pl.concat([train, read_parquet(validated.file(f"{table}/holdout.parquet"))])
