@@ -81,9 +81,10 @@ def without_outliers(
     compute: Compute | None = None,
     progress: Progress = silent,
 ) -> tuple[TableCodec, np.ndarray]:
-    """Codecs and tokens without the share of rows that a first draft model finds least likely.
+    """Codecs without the share of rows that a first draft model finds least likely; rows that stay.
 
-    The codecs keep their values and bins, with the marginals of the rows that stay.
+    The codecs keep their values and bins, with the marginals of these rows, whose numbers are
+    int64 [rows], in order.
     """
     from aigc_pipeline.generators.autoregressive import Autoregressive
 
@@ -98,4 +99,4 @@ def without_outliers(
         each.marginal = counts / counts.sum()
         if isinstance(each, CategoryCodec) and each.page is None:
             each.shares = each.marginal
-    return codec, tokens
+    return codec, kept

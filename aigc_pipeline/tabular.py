@@ -197,6 +197,7 @@ def train_model(
     privacy: PrivacySpec,
     *,
     budget: Budget | None = None,
+    context: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     seed: int = 0,
     compute: Compute | None = None,
@@ -205,7 +206,8 @@ def train_model(
 ) -> TableModel:
     """Train a generator on int32 tokens [rows, columns] of fitted codecs.
 
-    groups: rows to be held out together in training, int64 [rows] (see `Autoregressive.fit`).
+    context: what else is known of each row, float32 [rows, features]; groups: rows to be held out
+    together in training, int64 [rows] (see `Generator.fit`).
     budget: what `encode_table` returned with the codecs; training spends the rest of it.
     checkpoint: a file from which an interrupted training goes on (see `Generator.fit`). With
     differential privacy it starts afresh instead, and the whole budget pays for the new one alone:
@@ -215,9 +217,12 @@ def train_model(
     check_outliers(generator, privacy)
     rows = len(tokens)
     if generator.outliers:
-        codec, tokens = without_outliers(
+        codec, kept = without_outliers(
             codec, tokens, generator.outliers, seed=seed, compute=compute, progress=progress
         )
+        tokens = tokens[kept]
+        context = None if context is None else context[kept]
+        groups = None if groups is None else groups[kept]
     settings: dict[str, Any] = {
         "quality": generator.quality,
         "time_limit": generator.time_limit,
@@ -243,7 +248,7 @@ def train_model(
         if groups is not None:
             settings["groups"] = groups
         model = find_family(family)()
-        history = model.fit(codec, tokens, checkpoint=checkpoint, **settings)
+        history = model.fit(codec, tokens, context=context, checkpoint=checkpoint, **settings)
     card = {
         "family": family,
         "choice": [each.to_json() for each in choice],

@@ -11,6 +11,7 @@ from aigc_pipeline.generators.training import Compute, Progress, silent
 from aigc_pipeline.privacy.budget import Budget
 from aigc_pipeline.relations.frames import Wide
 from aigc_pipeline.relations.plan import ENTITY
+from aigc_pipeline.relations.so_far import context_of
 from aigc_pipeline.spec import GeneratorSpec, PrivacySpec
 from aigc_pipeline.tabular import TableModel, encode_table, train_model
 
@@ -47,6 +48,7 @@ def fit_tables(
             tokens,
             generator,
             privacy,
+            context=context_of(each.frame, each.plan, codec),
             groups=each.frame[ENTITY].to_numpy(),
             seed=seed,
             compute=compute,

@@ -48,6 +48,7 @@ from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.spec import Constraint, Kind, Source, TableSpec
 
 MAX_STEPS = 100  # rows under one owner, up to which rows without an order are made one by one
+FEW_TIMES = 100  # values of an ordering column
 MIN_OWNERS = 20  # rows of a kept table, for the numbers of their children to be learned
 
 
@@ -278,12 +279,18 @@ class _Widener(Linked):
             column = schema[spec.order_by]
             values = self.frames[name][spec.order_by]
             numbers = self.frames[name].select(canonical_expr(column)).to_series().to_numpy()
-            gaps = pl.Series(GAP, gaps_of(numbers[order], groups[order])[back], nan_to_null=True)
-            first = pl.select(pl.when(gaps.is_null()).then(values).alias(FIRST)).to_series()
-            draft.drawn[FIRST] = first, renamed(column, FIRST)
-            draft.drawn[GAP] = gaps, hidden(GAP, Kind.NUMBER, "Float64")
-            frame = frame.with_columns(values, gaps)
-            columns += [column, hidden(GAP, Kind.NUMBER, "Float64")]
+            frame = frame.with_columns(values)
+            columns.append(column)
+            draft.drawn[FIRST] = values.alias(FIRST), renamed(column, FIRST)
+            # Times that come back (a minute, a weekday) are drawn as they are, others as gaps.
+            if values.n_unique() > FEW_TIMES:
+                gaps = gaps_of(numbers[order], groups[order])[back]
+                gap = pl.Series(GAP, gaps, nan_to_null=True)
+                first = pl.select(pl.when(gap.is_null()).then(values).alias(FIRST)).to_series()
+                draft.drawn[FIRST] = first, renamed(column, FIRST)
+                draft.drawn[GAP] = gap, hidden(GAP, Kind.NUMBER, "Float64")
+                frame = frame.with_columns(gap)
+                columns.append(hidden(GAP, Kind.NUMBER, "Float64"))
         told = [c for c in columns if c.kind != Kind.TEXT]
         measured = [c for c in told if c.is_numeric and c.kind != Kind.DATETIME]
         before = history_of(frame[order], groups[order], [c.name for c in told], measured)[back]

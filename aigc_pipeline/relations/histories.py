@@ -29,6 +29,7 @@ from aigc_pipeline.relations.plan import (
     TablePlan,
 )
 from aigc_pipeline.relations.repeats import Repeats
+from aigc_pipeline.relations.so_far import SoFar
 from aigc_pipeline.relations.strays import draw_sizes, fill_orphans, from_text
 from aigc_pipeline.schema import canonical_expr
 from aigc_pipeline.sources import apply_derive
@@ -189,11 +190,13 @@ class _Maker:
         columns = {c.name: c for c in [*self.codec.schema.columns, *plan.columns.columns]}
         history = History(len(self.rows), plan.history, [columns[c] for c in plan.means])
         self.repeats = Repeats(plan.repeats)
+        self.so_far = SoFar(plan, self.codec, len(self.rows))
         parts = [self._step(groups, 0, attempt, history)]
         while len(parts[-1][0]):
             step, (kept, rows) = len(parts), parts[-1]
             history.add(kept, rows)
             self.repeats.add(kept, rows)
+            self.so_far.add(kept, rows)
             going_on = kept[self.rows[kept] > step]
             if not len(going_on):
                 break
@@ -219,12 +222,14 @@ class _Maker:
         given = np.full((len(groups), len(self.codec.codecs)), -1, dtype=np.int32)
         for i, each in enumerate(self.codec.codecs[: self.codec.known_tokens]):
             given[:, i] = self.encoded[i][groups] if i in self.encoded else each.encode(known)
+        context = None if history is None else self.so_far.of(groups)
         todo = np.arange(len(groups))
         made: list[pl.DataFrame] = []
         places: list[np.ndarray] = []
         for again in range(ATTEMPTS):
             seed = [*self.entropy, 7, step, attempt, again]
-            rows = self._draw(known[todo], given[todo], seed)
+            under = None if context is None else context[todo]
+            rows = self._draw(known[todo], given[todo], under, seed)
             rows, good = self._timed(rows, known[todo], step)
             good &= self._keeps(rows, groups[todo])
             if history is not None and again < ATTEMPTS - 1:
@@ -244,13 +249,17 @@ class _Maker:
         order = np.argsort(at)
         return groups[at[order]], pl.concat(made)[order]
 
-    def _draw(self, known: pl.DataFrame, given: np.ndarray, seed: list[int]) -> pl.DataFrame:
+    def _draw(
+        self, known: pl.DataFrame, given: np.ndarray, context: np.ndarray | None, seed: list[int]
+    ) -> pl.DataFrame:
         """Rows as the model makes them, in batches; only what is drawn."""
         starts = range(0, len(given), CHUNK)
 
         def draw(start: int) -> np.ndarray:
             part = given[start : start + CHUNK]
-            return self.generator.sample(len(part), seed=[*seed, start], given=part).tokens
+            under = None if context is None else context[start : start + CHUNK]
+            drawn = self.generator.sample(len(part), seed=[*seed, start], given=part, context=under)
+            return drawn.tokens
 
         with make_pool(cores()) as pool:
             tokens = np.concatenate([np.zeros_like(given[:0]), *pool.map(draw, starts)])
@@ -266,7 +275,15 @@ class _Maker:
         if order is None or self.time is None or not self.plan.history:
             return rows, good
         column = self.plan.columns[order]
-        if step == 0:
+        if GAP not in rows.columns:
+            rows = rows.with_columns(rows[FIRST].alias(order))
+            numbers = rows.select(canonical_expr(column)).to_series().to_numpy()
+            good = np.isfinite(numbers)
+            if step > 0:
+                before = known.select(pl.col(previous_name(order)).alias(order))
+                least = before.select(canonical_expr(column)).to_series().to_numpy()
+                good &= numbers > least if self.plan.apart else numbers >= least
+        elif step == 0:
             rows = rows.with_columns(rows[FIRST].alias(order), pl.lit(None, pl.Float64).alias(GAP))
             good = rows[order].is_not_null().to_numpy()
         else:
@@ -299,10 +316,10 @@ class _Maker:
         moment = start.fill_null(0.0).to_numpy() + gap
         moment = time.grid.to_values(time.grid.to_units(moment))
         gap = moment - start.fill_null(0.0).to_numpy()
-        rows = rows.with_columns(
-            time.to_column(moment).alias(order),
-            pl.Series(GAP, np.where(started, gap, np.nan), nan_to_null=True),
-        )
+        rows = rows.with_columns(time.to_column(moment).alias(order))
+        if GAP in rows.columns:
+            gaps = pl.Series(GAP, np.where(started, gap, np.nan), nan_to_null=True)
+            rows = rows.with_columns(gaps)
         return rows, (gap > 0) | (~started & (gap >= 0)) if self.plan.apart else gap >= 0
 
     def _keeps(self, rows: pl.DataFrame, groups: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from aigc_pipeline.spec import Kind
 POSITION = "(position)"  # of a row among its owner's, from 0
 ROWS = "(rows)"  # how many the owner has
 LEFT = "(left)"  # how many of these are still to come, the row itself included
-FIRST = "(first)"  # value of the ordering column in the first row
+FIRST = "(first)"  # value of the ordering column in the first row; in all, where it has few
 GAP = "(gap)"  # by how much it rises from row to row; seconds for a datetime
 ROOM = "(room)"  # from the row before to the owner's bound on the ordering column
 OWNER = "(owner)"  # whether there is one

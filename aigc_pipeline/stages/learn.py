@@ -58,6 +58,7 @@ def train(
                 generator,
                 spec.privacy,
                 budget=_budget(features, name),
+                context=_context(features, name),
                 groups=_entities(features, name),
                 seed=seed,
                 compute=compute,
@@ -102,6 +103,14 @@ def _entities(features: Version, table: str) -> np.ndarray | None:
     if name not in features.files():
         return None
     return read_parquet(features.file(name)).to_series().to_numpy()
+
+
+def _context(features: Version, table: str) -> np.ndarray | None:
+    """What is known of each row of tokens besides them, float32 [rows, features], if anything."""
+    name = f"{table}/context.parquet"
+    if name not in features.files():
+        return None
+    return read_parquet(features.file(name)).to_numpy()
 
 
 def _budget(features: Version, table: str) -> Budget | None:

@@ -27,6 +27,7 @@ from aigc_pipeline.relations import (
 )
 from aigc_pipeline.relations.plan import ENTITY
 from aigc_pipeline.relations.selection import by_table
+from aigc_pipeline.relations.so_far import context_of
 from aigc_pipeline.relations.split import draw_rows
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import (
@@ -309,6 +310,9 @@ def featurize(lake: Lake, spec: DatasetSpec) -> StageResult:
                 write_parquet(entities, draft.path / name / "entities.parquet")
                 encoded = encode_wide(each, spec.privacy, lead=_named(spec))
                 sizes[name] = _write_features(draft, name, *encoded)
+                context = context_of(each.frame, each.plan, encoded[0])
+                if context is not None:
+                    write_parquet(pl.DataFrame(context), draft.path / name / "context.parquet")
         else:
             for name, table in spec.tables.items():
                 train = read_parquet(validated.file(f"{name}/train.parquet"))
