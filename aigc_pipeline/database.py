@@ -88,7 +88,9 @@ class DatabaseSynthesizer:
         tables = {name: apply_derive(tables[name], table) for name, table in specs.items()}
         privacy = self.spec.privacy
         wide = widen(tables, self.graph, schemas, whole=tables, min_subjects=privacy.min_subjects)
-        models = fit_tables(wide, self.spec.generator, privacy, seed=self.seed, progress=progress)
+        models = fit_tables(
+            wide, specs, self.spec.generator, privacy, seed=self.seed, progress=progress
+        )
         plans = {name: each.plan for name, each in wide.items()}
         sampler = DatabaseSampler(self.graph, plans, models, {n: tables[n] for n in kept})
         self.maker_ = DatabaseMaker(sampler, schemas, {n: len(df) for n, df in tables.items()})

@@ -11,8 +11,9 @@ from aigc_pipeline.generators.training import Compute, Progress, silent
 from aigc_pipeline.privacy.budget import Budget
 from aigc_pipeline.relations.frames import Wide
 from aigc_pipeline.relations.plan import ENTITY
+from aigc_pipeline.relations.settle import owners_of, settle
 from aigc_pipeline.relations.so_far import context_of
-from aigc_pipeline.spec import GeneratorSpec, PrivacySpec
+from aigc_pipeline.spec import GeneratorSpec, PrivacySpec, TableSpec
 from aigc_pipeline.tabular import TableModel, encode_table, train_model
 
 
@@ -32,6 +33,7 @@ def encode_wide(
 
 def fit_tables(
     wide: Mapping[str, Wide],
+    tables: Mapping[str, TableSpec],
     generator: GeneratorSpec,
     privacy: PrivacySpec,
     *,
@@ -39,11 +41,14 @@ def fit_tables(
     compute: Compute | None = None,
     progress: Progress = silent,
 ) -> dict[str, TableModel]:
-    """A model for each of some wide tables, as `widen` makes them, trained on all their rows."""
+    """A model for each of some wide tables, as `widen` makes them, trained on all their rows.
+
+    tables: what the dataset file says of each.
+    """
 
     def fitted(name: str, each: Wide) -> TableModel:
         codec, tokens, _ = encode_wide(each, privacy)
-        return train_model(
+        model = train_model(
             codec,
             tokens,
             generator,
@@ -54,5 +59,10 @@ def fit_tables(
             compute=compute,
             progress=lambda message, done: progress(f"{name}, {message}", done),
         )
+        owners = owners_of(each.frame, each.plan)
+        if owners is not None:
+            progress(f"{name}, settling", None)
+            settle(each.plan, tables[name], model, owners, seed=seed)
+        return model
 
     return {name: fitted(name, each) for name, each in wide.items()}

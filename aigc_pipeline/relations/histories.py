@@ -91,10 +91,16 @@ def make_children(
     children each of these has. Rows that break a rule are drawn again, and so is a history that
     cannot go on; what still does not fit in the time there is is squeezed into it, or left out.
     """
-    return _Maker(plan, spec, model, context, counts, entropy).children()
+    return Maker(plan, spec, model, context, counts, entropy).children()
 
 
-class _Maker:
+class Maker:
+    """Makes the children of all owners (see `make_children`).
+
+    given: what the rows of each step were made with: tokens of known columns, int32 [rows, known],
+    and the context, float32 [rows, features], if there is one.
+    """
+
     def __init__(
         self,
         plan: TablePlan,
@@ -115,6 +121,7 @@ class _Maker:
             rows.append(drawn)
             state.append(np.full(len(drawn), what, dtype=object))
         self.rows, self.state = np.concatenate(rows), np.concatenate(state)
+        self.given: list[tuple[np.ndarray, np.ndarray | None]] = []
         self.owner = np.concatenate([np.arange(owners), np.full(len(self.rows) - owners, -1)])
         known = [gather(values, self.owner).alias(name) for name, values in context.items()]
         if OWNER in self.codec.known:
@@ -247,7 +254,9 @@ class _Maker:
             places.append(todo[good])
         at = np.concatenate(places)
         order = np.argsort(at)
-        return groups[at[order]], pl.concat(made)[order]
+        at, known_tokens = at[order], self.codec.known_tokens
+        self.given.append((given[at, :known_tokens], None if context is None else context[at]))
+        return groups[at], pl.concat(made)[order]
 
     def _draw(
         self, known: pl.DataFrame, given: np.ndarray, context: np.ndarray | None, seed: list[int]

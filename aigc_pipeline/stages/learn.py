@@ -16,6 +16,8 @@ from aigc_pipeline.generators.training import Compute, Progress, silent
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import ShardWriter, read_parquet
 from aigc_pipeline.privacy.budget import Budget
+from aigc_pipeline.relations.plan import TablePlan
+from aigc_pipeline.relations.settle import settle
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.stages.databases import Databases, is_database, rules_hold
@@ -65,6 +67,11 @@ def train(
                 checkpoint=lake.checkpoint(spec.name, name),
                 progress=progress or silent,
             )
+            if f"{name}/owners.parquet" in features.files():
+                plan = TablePlan.model_validate(features.read_json("plans.json")[name])
+                owners = read_parquet(features.file(f"{name}/owners.parquet"))
+                (progress or silent)(f"{name}, settling", None)
+                settle(plan, spec.tables[name], model, owners, seed=seed)
             model.save(draft.path / name)
             if model.card["dp"] is not None:
                 spent[name] = {key: model.card["dp"][key] for key in ("epsilon", "delta")}

@@ -1,0 +1,63 @@
+"""Models of histories, settled on what they make themselves.
+
+A model that makes rows one after the other is trained on real rows before, and then reads its own.
+Where it leans a little to one side, it reads that back, leans further, and delays grow from flight
+to flight ("exposure bias", Ranzato et al. 2016, "Sequence level training with recurrent neural
+networks"). So histories are made for training owners, and the heads' biases shifted until rows made
+after the model's own rows have the training data's marginals.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import torch
+
+from aigc_pipeline.generators.autoregressive import Autoregressive
+from aigc_pipeline.relations.histories import Maker
+from aigc_pipeline.relations.plan import OWNER, POSITION, PRESENT, ROWS, Fitted, TablePlan
+from aigc_pipeline.spec import TableSpec
+
+TURNS = 2  # of making histories and shifting
+ENOUGH = 20_000  # rows made each time
+
+
+def owners_of(rows: pl.DataFrame, plan: TablePlan) -> pl.DataFrame | None:
+    """The owners of wide training rows: what rows are told of each, and how many it has.
+
+    None where rows are not made one after the other.
+    """
+    if not plan.history:
+        return None
+    first = rows.filter(pl.col(POSITION) == 0)
+    if OWNER in first.columns:
+        first = first.filter(pl.col(OWNER) == PRESENT)
+    return first.select(*(f"{table}.{column}" for table, column in plan.context), ROWS)
+
+
+def settle(
+    plan: TablePlan, spec: TableSpec, model: Fitted, owners: pl.DataFrame, *, seed: int
+) -> None:
+    """Shift a fitted model until the rows it makes after its own have the training marginals.
+
+    owners: as `owners_of` gives them. Other families than the autoregressive one are left alone.
+    """
+    generator = model.generator
+    if not isinstance(generator, Autoregressive):
+        return
+    some = np.random.default_rng([seed, 11]).permutation(len(owners))
+    total = owners[ROWS].to_numpy()[some].cumsum()
+    owners = owners[np.sort(some[: int(np.searchsorted(total, ENOUGH)) + 1])]
+    context = {name: owners[name] for name in owners.columns if name != ROWS}
+    marginals = [each.marginal for each in model.codec.codecs]
+    for turn in range(TURNS):
+        maker = Maker(plan, spec, model, context, owners[ROWS].to_numpy(), [seed, 12, turn])
+        maker.children()
+        tokens = torch.from_numpy(np.concatenate([known for known, _ in maker.given]))
+        told = [context for _, context in maker.given if context is not None]
+        generator.calibrate(
+            marginals,
+            torch.from_numpy(np.concatenate(told)) if told else None,
+            seed,
+            tokens.long(),
+        )
