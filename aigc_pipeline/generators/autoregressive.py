@@ -124,13 +124,15 @@ class Autoregressive(Generator):
         context: Tensor | None,
         seed: int,
         rows: Tensor | None = None,
+        *,
+        damping: float = 1.0,
     ) -> None:
         """Shift each head's bias until sampled rows have the training data's marginals.
 
         Early stopping and softened targets leave small biases, which add up along the columns. The
         shift is found on the model's own rows, column by column, as a fixed point of
         bias += log(marginal / mean predicted share). context, rows: of the training rows; what is
-        known of a row is taken from there.
+        known of a row is taken from there. damping: the part of the shift that is made.
         """
         net, rng = self.net, np.random.default_rng([seed, 2])
         uniform = torch.from_numpy(latin_hypercube(CALIBRATION, len(marginals), rng))
@@ -152,6 +154,7 @@ class Autoregressive(Generator):
                     shifted = share * shift.exp()
                     mean = (shifted / shifted.sum(1, keepdim=True)).mean(0)
                     shift += (target / mean.clamp(min=1e-9)).log().clamp(-0.7, 0.7)
+                shift *= damping
                 column.head.bias.add_(shift)
                 total = (share * shift.exp()).cumsum(1)
                 drawn = torch.searchsorted(total, uniform[:, j : j + 1] * total[:, -1:], right=True)

@@ -12,6 +12,7 @@ from aigc_pipeline.errors import FieldError, FieldPath
 from aigc_pipeline.relations import plan as names
 from aigc_pipeline.relations.graph import Graph, Relation
 from aigc_pipeline.relations.history import (
+    come_back,
     gaps_of,
     history_of,
     mean_name,
@@ -48,7 +49,6 @@ from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.spec import Constraint, Kind, Source, TableSpec
 
 MAX_STEPS = 100  # rows under one owner, up to which rows without an order are made one by one
-FEW_TIMES = 100  # values of an ordering column
 MIN_OWNERS = 20  # rows of a kept table, for the numbers of their children to be learned
 
 
@@ -282,10 +282,10 @@ class _Widener(Linked):
             frame = frame.with_columns(values)
             columns.append(column)
             draft.drawn[FIRST] = values.alias(FIRST), renamed(column, FIRST)
-            # Times that come back (a minute, a weekday) are drawn as they are, others as gaps.
-            if values.n_unique() > FEW_TIMES:
-                gaps = gaps_of(numbers[order], groups[order])[back]
-                gap = pl.Series(GAP, gaps, nan_to_null=True)
+            gaps = gaps_of(numbers[order], groups[order])
+            # Times that come back (a minute of the hour) are drawn as they are, others as gaps.
+            if not come_back(numbers[order], gaps):
+                gap = pl.Series(GAP, gaps[back], nan_to_null=True)
                 first = pl.select(pl.when(gap.is_null()).then(values).alias(FIRST)).to_series()
                 draft.drawn[FIRST] = first, renamed(column, FIRST)
                 draft.drawn[GAP] = gap, hidden(GAP, Kind.NUMBER, "Float64")

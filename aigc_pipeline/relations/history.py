@@ -16,6 +16,8 @@ from aigc_pipeline.schema import ColumnSchema, canonical_expr
 from aigc_pipeline.spec import Kind
 
 GROUP = "(group)"
+FEW_TIMES = 100  # values at most of an ordering column that comes back to them
+PRIOR = 5.0  # rows that what is known of all values is worth, for each of them
 
 
 def previous_name(column: str) -> str:
@@ -62,6 +64,29 @@ def gaps_of(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     same = groups[1:] == groups[:-1]
     gaps[1:][same] = (values[1:] - values[:-1])[same]
     return gaps
+
+
+def come_back(values: np.ndarray, gaps: np.ndarray) -> bool:
+    """Whether an ordering column is told by where it stands, like a minute of the hour.
+
+    values, gaps: of rows by owner and in order, float64 [rows]. Rows of one half are predicted from
+    counts in the other: the next value given the last, against the gap alone.
+    """
+    later = np.flatnonzero(~np.isnan(gaps))
+    code = np.unique(values, return_inverse=True)[1]
+    size = int(code.max(initial=0)) + 1
+    if size > FEW_TIMES or len(later) < 2:
+        return False
+    gap = np.unique(gaps[later], return_inverse=True)[1]
+    before, after = code[later - 1], code[later]
+    seen, asked = slice(0, None, 2), slice(1, None, 2)
+    share = np.bincount(gap[seen], minlength=int(gap.max()) + 1) + 1.0
+    by_gap = np.log(share / share.sum())[gap[asked]]
+    overall = np.bincount(after[seen], minlength=size) + 1.0
+    counts = np.tile(PRIOR * overall / overall.sum(), (size, 1))
+    np.add.at(counts, (before[seen], after[seen]), 1.0)
+    by_value = np.log(counts / counts.sum(1, keepdims=True))[before[asked], after[asked]]
+    return float(by_value.mean()) > float(by_gap.mean())
 
 
 def weekday_name(column: str) -> str:

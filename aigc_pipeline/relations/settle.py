@@ -18,8 +18,9 @@ from aigc_pipeline.relations.histories import Maker
 from aigc_pipeline.relations.plan import OWNER, POSITION, PRESENT, ROWS, Fitted, TablePlan
 from aigc_pipeline.spec import TableSpec
 
-TURNS = 2  # of making histories and shifting
-ENOUGH = 20_000  # rows made each time
+TURNS = 3  # of making histories and shifting
+DAMPING = 0.5  # of a shift: what a row is told moves with it, and would carry it too far
+ENOUGH = 12_000  # rows made each time
 
 
 def owners_of(rows: pl.DataFrame, plan: TablePlan) -> pl.DataFrame | None:
@@ -60,4 +61,5 @@ def settle(
             torch.from_numpy(np.concatenate(told)) if told else None,
             seed,
             tokens.long(),
+            damping=DAMPING,
         )
