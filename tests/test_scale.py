@@ -28,7 +28,7 @@ def tell(**facts):
 """
 
 MERCHANTS = """
-minimum, rows, values = int(sys.argv[1]), 500_000, 300_000
+rows, values = 500_000, 300_000
 share = 1 / np.arange(1, values + 1)
 some = rng.choice(values, rows - values, p=share / share.sum())
 code = rng.permutation(np.concatenate([some, np.arange(values)]))
@@ -41,7 +41,7 @@ df = pl.DataFrame({"code": code, "region": region}).select(
     pl.Series("hour", rng.integers(0, 24, rows)),
 )
 table = TableSpec(source=SOURCE, columns={"merchant": ColumnSpec(type=Kind.CATEGORY)})
-model = fit_table(df, table, generator=DRAFT, privacy=PrivacySpec(min_subjects=minimum))
+model = fit_table(df, table, generator=DRAFT, privacy=PrivacySpec(min_subjects=1))
 made = model.sample(100_000)
 number = np.arange(500)  # the most frequent ones
 frequent = pl.DataFrame({"code": number, "home": number * 7919 % 97 % 8}).select(
@@ -97,13 +97,11 @@ def run(script: str, *arguments: object) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("minimum", "distinct"), [(5, 3_000), (1, 50_000)])
-def test_a_category_of_300_000_values_fits_in_4_gigabytes(minimum: int, distinct: int) -> None:
-    told = run(MERCHANTS, minimum)
+def test_a_category_of_300_000_values_fits_in_4_gigabytes() -> None:
+    told = run(MERCHANTS)
     assert told["gigabytes"] < 4
     assert told["largest"] < 1_000  # tokens: a softmax over all values would not do
-    assert told["distinct"] > distinct
-    assert told["known"] == 1 if minimum == 1 else 0.2 < told["known"] < 0.9
+    assert told["distinct"] > 50_000 and told["known"] == 1
     assert told["at_home"] > 0.75  # 0.91 in the data, 0.125 by chance
 
 
@@ -123,7 +121,7 @@ def test_memory_does_not_grow_with_the_rows_sampled(tmp_path: Path) -> None:
     fit_table(df, table, generator=GeneratorSpec(quality="draft")).save(tmp_path / "m")
     few, many = (
         run(STREAM, tmp_path / "m", rows, tmp_path / f"{rows}.parquet")
-        for rows in (250_000, 1_000_000)
+        for rows in (100_000, 400_000)
     )
-    assert (few["rows"], many["rows"]) == (250_000, 1_000_000)
+    assert (few["rows"], many["rows"]) == (100_000, 400_000)
     assert many["gigabytes"] < few["gigabytes"] + 0.15 < 2
