@@ -103,10 +103,14 @@ def references(frames: Mapping[str, pl.DataFrame], relation: Relation) -> pl.Dat
 
 
 def parent_rows(frames: Mapping[str, pl.DataFrame], relation: Relation) -> pl.Series:
-    """For every row of the child the number of its parent's row, from 0; null where it has none."""
-    key = frames[relation.parent].select(relation.key).with_row_index("row")
+    """For every row of the child the number of its parent's row, from 0; null where it has none.
+
+    Of parents with the same key it is the first.
+    """
+    names = list(relation.key)
+    key = frames[relation.parent].select(names).with_row_index("row").unique(names, keep="first")
     made = references(frames, relation)
-    joined = made.join(key, on=list(relation.key), how="left", maintain_order="left")
+    joined = made.join(key, on=names, how="left", maintain_order="left")
     return joined["row"]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline.relations.graph import Graph, Relation
+from aigc_pipeline.relations.links import find_link
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,8 @@ def _follow(
     tables: Mapping[str, pl.DataFrame], owner: Relation, above: np.ndarray, total: int
 ) -> np.ndarray:
     """The entity of each child row, given those of its owner's rows."""
-    parent = tables[owner.parent]
-    known = parent.select(
-        *(pl.col(key).alias(f"key {i}") for i, key in enumerate(owner.key)),
-        pl.Series("entity", above, dtype=pl.Int64),
-    ).unique(subset=[f"key {i}" for i in range(len(owner.key))], keep="first")
-    wanted = tables[owner.child].select(
-        pl.col(column).cast(known.schema[f"key {i}"], strict=False).alias(f"key {i}")
-        for i, column in enumerate(owner.columns)
-    )
-    found = wanted.join(known, on=wanted.columns, how="left", maintain_order="left")[
-        "entity"
-    ].to_numpy()
-    missing = np.isnan(found) if found.dtype.kind == "f" else np.zeros(len(found), dtype=bool)
-    alone = total + np.arange(len(found))
-    return np.where(missing, alone, np.nan_to_num(found)).astype(np.int64)
+    row = find_link(tables, owner).row
+    alone = total + np.arange(len(row))
+    if not len(above):
+        return alone
+    return np.where(row >= 0, above[np.maximum(row, 0)], alone).astype(np.int64)

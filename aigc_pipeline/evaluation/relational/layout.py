@@ -14,6 +14,7 @@ import polars as pl
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.relations import Graph, Relation
+from aigc_pipeline.relations.links import find_link
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.spec import Kind, TableSpec
 
@@ -106,18 +107,8 @@ def link(child: pl.DataFrame, relation: Relation, parent: pl.DataFrame) -> np.nd
 
     A composite reference with any part missing counts as null (SQL's MATCH SIMPLE).
     """
-    names = [f"key{i}" for i in range(len(relation.key))]
-    keys = parent.select(pl.col(k).alias(n) for k, n in zip(relation.key, names, strict=True))
-    asked = child.select(
-        pl.col(c).cast(keys.schema[n], strict=False).alias(n)
-        for c, n in zip(relation.columns, names, strict=True)
-    )
-    null = child.select(pl.any_horizontal(pl.col(c).is_null() for c in relation.columns))
-    rows = keys.with_row_index("row").unique(names, keep="first")
-    found = asked.join(rows, on=names, how="left", maintain_order="left")["row"]
-    linked = found.cast(pl.Int64).fill_null(ORPHAN).to_numpy().copy()
-    linked[null.to_series().to_numpy()] = NULL
-    return linked
+    found = find_link({relation.parent: parent, relation.child: child}, relation)
+    return np.where(found.missing, NULL, np.where(found.orphan, ORPHAN, found.row))
 
 
 def order_values(df: pl.DataFrame, column: ColumnSchema) -> np.ndarray:
