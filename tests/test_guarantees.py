@@ -46,7 +46,7 @@ def test_a_run_replaces_its_sections_and_a_failed_one_nothing(tmp_path: Path) ->
     text = page.read_text()
     assert (
         "| broken \\| twice | 4 | 2 x whole; 2 x refused | [`test_a_break`](../test_suite.py) |"
-        in (text)
+        in text
     )
     assert "| knocked | 1 | no answer |" in text and "| kept |" in text and "| old |" not in text
     assert re.findall("^## (.+)", text, re.MULTILINE) == ["Attacks", "Faults", "Other"]
