@@ -123,11 +123,13 @@ class Version:
             found = sha256_file(path)
         except OSError as error:
             raise ArtefactError(
-                f"{path}: listed in the manifest but not readable ({error.strerror})"
+                f"{path}: listed in the manifest but not readable ({error.strerror});"
+                f" run {self.dataset}/{self.stage} again"
             ) from error
         if found != expected:
             raise ArtefactError(
-                f"{path}: its bytes changed since it was written (sha256 differs from the manifest)"
+                f"{path}: its bytes changed since it was written (sha256 differs from the"
+                f" manifest); run {self.dataset}/{self.stage} again"
             )
 
 
