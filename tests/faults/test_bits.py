@@ -103,7 +103,9 @@ def test_a_flipped_bit(
         file.write_bytes(flip(whole, chance))
         with pytest.raises(ArtefactError) as noticed:
             kind.reader(lake, spec)
-        assert str(lake.home) in str(noticed.value) and re.search("again|afresh", str(noticed.value))
+        assert str(lake.home) in str(noticed.value) and re.search(
+            "again|afresh", str(noticed.value)
+        )
     if not at:
         assert answers(lake).equals(prepared.last)
     assert leftovers(lake) == []
