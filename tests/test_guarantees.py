@@ -37,17 +37,20 @@ def run(folder: Path) -> int:
     return done.returncode
 
 
-def test_a_run_replaces_its_sections_and_a_failed_one_nothing(tmp_path: Path) -> None:
+def test_a_run_replaces_the_lines_of_its_files_and_a_failed_one_nothing(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_suite.py").write_text(SUITE)
     page = tmp_path / "page.md"
-    page.write_text(render([Tried("Faults", "old", "x.py::t"), Tried("Other", "kept", "y.py::t")]))
+    page.write_text(
+        render([Tried("Faults", "old", "test_suite.py::t"), Tried("Other", "kept", "y.py::t")])
+    )
     assert run(tmp_path) == 0
     text = page.read_text()
     assert (
         "| broken \\| twice | 4 | 2 x whole; 2 x refused | [`test_a_break`](../test_suite.py) |"
         in text
     )
+    assert "| in all | 4 | | |" in text
     assert "| knocked | 1 | no answer |" in text and "| kept |" in text and "| old |" not in text
     assert re.findall("^## (.+)", text, re.MULTILINE) == ["Attacks", "Faults", "Other"]
     (tmp_path / "fail").touch()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from faults_kit import Prepared, Worker, answers, leftovers
-from guarantees import STRESS
+from guarantees import STRESS, times
 
 from aigc_pipeline import stages
 from aigc_pipeline.dataset_file import find_dataset
@@ -22,7 +22,7 @@ from aigc_pipeline.lake import STAGES, Lake
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.warehouse import check_warehouse, publish, rollback
 
-FLIPS = 30
+FLIPS = times(6, 30)
 
 
 @dataclass(frozen=True)

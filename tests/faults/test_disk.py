@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from faults_kit import WRITERS, Ended, Prepared, Worker, spread
+from faults_kit import BROKEN, HEAVY, WRITERS, Ended, Prepared, Worker, spread
 from guarantees import times
-
-HEAVY = ("model", "evaluation")
 
 
 def check_told(ended: Ended, code: int) -> None:
@@ -28,7 +26,7 @@ def test_the_nth_change_fails(
     worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
 ) -> None:
     line = tried("Faults", f"`{stage}`: the N-th write, fsync or rename fails, each N")
-    for at in spread(prepared.calls[stage], times(2 if stage in HEAVY else 6, 10_000)):
+    for at in spread(prepared.calls[stage], times(1 if stage in HEAVY else 4, 10_000)):
         lake = prepared.take(tmp_path / str(at), stage)
         code = (errno.ENOSPC, errno.EIO)[at % 2]
         ended = worker.stage(lake, stage, fault={"mode": "once", "at": at, "errno": code})
@@ -42,13 +40,13 @@ def test_the_nth_change_fails(
         )
 
 
-@pytest.mark.parametrize("stage", WRITERS)
+@pytest.mark.parametrize("stage", BROKEN)
 def test_the_disk_is_full(
     worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
 ) -> None:
     """Unlike one failed write, a full disk fails cleaning up and putting back, too."""
     line = tried("Faults", f"`{stage}`: the disk is full from the N-th change on, each N")
-    for at in spread(prepared.calls[stage], times(1 if stage in HEAVY else 4, 10_000)):
+    for at in spread(prepared.calls[stage], times(2, 12 if stage in HEAVY else 10_000)):
         lake = prepared.take(tmp_path / str(at), stage)
         fault = {"mode": "ever since", "at": at, "errno": errno.ENOSPC}
         ended = worker.stage(lake, stage, fault=fault)
@@ -58,7 +56,33 @@ def test_the_disk_is_full(
         line.happened("said so; last release whole, next run right once there was space")
 
 
-@pytest.mark.parametrize("stage", WRITERS)
+@pytest.mark.parametrize("stage", [s for s in WRITERS if s not in HEAVY])
+def test_a_small_disk_is_full(
+    worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
+) -> None:
+    """A true file system with so many bytes left, and no library in between."""
+    line = tried("Faults", f"`{stage}`: a true disk of 32 MB is full")
+    for spare in (0, 4_096, 20_000, 100_000, 1_000_000)[: times(1, 5)]:
+        lake = prepared.take(tmp_path / str(spare), stage)
+        order = {"stage": stage, "root": str(lake.home.parent), "spare": spare}
+        ended = worker.start("fill", lake, **order).wait()
+        if "unavailable" in ended.told:
+            pytest.skip(f"this system does not let a test mount a disk: {ended.told}")
+        told = ended.told
+        assert told.get("version"), ended
+        last, after = (
+            [list(row) for row in f.rows()] for f in (prepared.last, prepared.after[stage])
+        )
+        assert told["then"] in (last, after) and told["at last"] == after
+        assert told["left"] == []
+        if told["failed"] is None:
+            line.happened("had enough, and was right")
+        else:
+            assert os.strerror(errno.ENOSPC) in told["failed"], told
+            line.happened("said so; last release whole, next run right once there was space")
+
+
+@pytest.mark.parametrize("stage", BROKEN)
 def test_the_folder_may_not_be_written(
     worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
 ) -> None:
@@ -75,7 +99,7 @@ def test_the_folder_may_not_be_written(
     line.happened("said so; last release whole, next run right")
 
 
-@pytest.mark.parametrize("stage", WRITERS)
+@pytest.mark.parametrize("stage", BROKEN)
 def test_out_of_memory(
     worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
 ) -> None:
