@@ -1,8 +1,9 @@
 """The lake: the one owner of every path, and of how an artefact comes to be.
 
 `<home>/<dataset>/<stage>/<version>/` holds the files and a `manifest.json` with the sha256 of each,
-the hashes of the inputs and the code's version. A version is written in a hidden sibling, fsynced
-and renamed; the `CURRENT` pointer moves last. Nothing is ever changed in place.
+the hashes of the inputs and the code's version; `manifest.sha256` holds the manifest's own. A
+version is written in a hidden sibling, fsynced and renamed; the `CURRENT` pointer moves last.
+Nothing is ever changed in place.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,42 +22,31 @@ from pathlib import Path
 from typing import Any
 
 from aigc_pipeline import __version__
+from aigc_pipeline.durable import (
+    draft_folder,
+    fsync_path,
+    replace_within,
+    sha256_file,
+    write_atomically,
+)
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.spec import check_name
 
+__all__ = [
+    "FORMAT",
+    "STAGES",
+    "Draft",
+    "Lake",
+    "Version",
+    "fsync_path",
+    "sha256_file",
+    "write_atomically",
+]
+
 STAGES = ("raw", "validated", "features", "model", "synthetic", "evaluation", "release")
 # Bumped when artefacts change shape, so that an older one is refused and not misread.
-FORMAT = 1
+FORMAT = 2
 _VERSION_ID = re.compile(r"v(\d{5,})-[0-9a-f]{8}")
-
-
-def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in chunks."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def fsync_path(path: Path) -> None:
-    """Force a file or a folder's entries to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a small file so that a reader sees the old bytes or the new, never a part."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with part.open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(part, path)
-        fsync_path(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -72,10 +60,11 @@ class Version:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """The parsed manifest. Raises ArtefactError when missing, torn or of another format."""
+        """The parsed manifest. Raises ArtefactError when missing, changed or of another format."""
         file = self.path / "manifest.json"
         try:
-            manifest = json.loads(file.read_bytes())
+            data = file.read_bytes()
+            manifest = json.loads(data)
         except (OSError, ValueError) as error:
             raise ArtefactError(
                 f"{file}: the manifest cannot be read ({error}); run the stage again"
@@ -84,6 +73,17 @@ class Version:
             raise ArtefactError(
                 f"{file}: written in format {manifest.get('format')}, this version reads {FORMAT}; "
                 "run the stage again"
+            )
+        try:
+            expected = (self.path / "manifest.sha256").read_bytes()
+        except OSError as error:
+            raise ArtefactError(
+                f"{self.path}: the manifest's sha256 cannot be read ({error.strerror});"
+                " run the stage again"
+            ) from error
+        if expected != _checksum(data):
+            raise ArtefactError(
+                f"{file}: its bytes changed since it was written; run the stage again"
             )
         return manifest
 
@@ -123,12 +123,19 @@ class Version:
             found = sha256_file(path)
         except OSError as error:
             raise ArtefactError(
-                f"{path}: listed in the manifest but not readable ({error.strerror})"
+                f"{path}: listed in the manifest but not readable ({error.strerror});"
+                f" run {self.dataset}/{self.stage} again"
             ) from error
         if found != expected:
             raise ArtefactError(
-                f"{path}: its bytes changed since it was written (sha256 differs from the manifest)"
+                f"{path}: its bytes changed since it was written (sha256 differs from the"
+                f" manifest); run {self.dataset}/{self.stage} again"
             )
+
+
+def _checksum(manifest: bytes) -> bytes:
+    """What `manifest.sha256` holds; `sha256sum -c` reads it."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n".encode()
 
 
 @dataclass
@@ -204,24 +211,30 @@ class Lake:
 
     def current(self, dataset: str, stage: str) -> Version:
         """The version in force."""
-        pointer = self.stage_dir(dataset, stage) / "CURRENT"
-        try:
-            version_id = pointer.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            raise ArtefactError(
-                f"{dataset}: there is no {stage} yet; run that stage first"
-            ) from None
-        return self.version(dataset, stage, version_id)
+        pointer = self._pointer(dataset, stage)
+        if (named := _content(pointer)) is None:
+            raise ArtefactError(f"{dataset}: there is no {stage} yet; run that stage first")
+        for version in self.versions(dataset, stage):
+            if named == _pointing_at(version):
+                return version
+        remedy = "run the stage again"
+        if stage == "release":
+            remedy += f", or put one in force: aigc rollback {dataset} --to ID"
+        shown = named[:40].decode(errors="replace").strip()
+        raise ArtefactError(f"{pointer}: there is no {stage} version {shown!r}; {remedy}")
+
+    def _pointer(self, dataset: str, stage: str) -> Path:
+        return self.stage_dir(dataset, stage) / "CURRENT"
 
     def find_current(self, dataset: str, stage: str) -> Version | None:
         """The version in force, or None where the stage has none yet."""
-        exists = (self.stage_dir(dataset, stage) / "CURRENT").exists()
+        exists = self._pointer(dataset, stage).exists()
         return self.current(dataset, stage) if exists else None
 
     def point(self, version: Version) -> None:
         """Make a version the one in force."""
         folder = self.stage_dir(version.dataset, version.stage)
-        write_atomically(folder / "CURRENT", f"{version.id}\n".encode())
+        replace_within(folder, "CURRENT", _pointing_at(version))
 
     @contextmanager
     def keeping_current(self, dataset: str, stage: str) -> Iterator[None]:
@@ -229,16 +242,18 @@ class Lake:
 
         Also on an interrupt: what readers see and what is in force must not part.
         """
-        before = self.find_current(dataset, stage)
+        pointer = self._pointer(dataset, stage)
+        before = _content(pointer)
         done = False
         try:
             yield
             done = True
         finally:
-            if not done and before is not None:
-                self.point(before)
-            elif not done:
-                (self.stage_dir(dataset, stage) / "CURRENT").unlink(missing_ok=True)
+            if not done and _content(pointer) != before:
+                if before is None:
+                    pointer.unlink(missing_ok=True)
+                else:
+                    replace_within(pointer.parent, pointer.name, before)
 
     @contextmanager
     def writing(
@@ -256,12 +271,8 @@ class Lake:
         """
         folder = self.stage_dir(dataset, stage)
         self._make_private(folder)
-        self._sweep(folder)
-        draft = Draft(
-            folder / f".draft-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        )
-        draft.path.mkdir(mode=0o700)
-        try:
+        with draft_folder(folder) as path:
+            draft = Draft(path)
             yield draft
             manifest = {
                 "format": FORMAT,
@@ -279,8 +290,6 @@ class Lake:
             draft.version = self._publish(folder, draft.path, manifest)
             if set_current:
                 self.point(draft.version)
-        finally:
-            shutil.rmtree(draft.path, ignore_errors=True)
 
     def _make_private(self, folder: Path) -> None:
         for path in (self.home, folder.parent, folder):
@@ -309,15 +318,15 @@ class Lake:
         while True:  # another run may take the number between the look and the rename
             taken = [int(m[1]) for p in folder.iterdir() if (m := _VERSION_ID.fullmatch(p.name))]
             version_id = f"v{max(taken, default=0) + 1:05d}-{digest}"
-            file = draft / "manifest.json"
-            file.write_text(
-                json.dumps(
-                    {**manifest, "version": version_id}, indent=1, sort_keys=True, default=str
-                ),
-                encoding="utf-8",
+            text = json.dumps(
+                {**manifest, "version": version_id}, indent=1, sort_keys=True, default=str
             )
-            file.chmod(0o600)
-            fsync_path(file)
+            data = text.encode()
+            for name, content in (("manifest.json", data), ("manifest.sha256", _checksum(data))):
+                file = draft / name
+                file.write_bytes(content)
+                file.chmod(0o600)
+                fsync_path(file)
             fsync_path(draft)
             final = folder / version_id
             try:
@@ -329,11 +338,14 @@ class Lake:
             fsync_path(folder)
             return Version(manifest["dataset"], manifest["stage"], version_id, final)
 
-    @staticmethod
-    def _sweep(folder: Path) -> None:
-        """Remove drafts whose process on this host is gone."""
-        prefix = f".draft-{socket.gethostname()}-"
-        for path in folder.glob(f"{prefix}*"):
-            pid = path.name.removeprefix(prefix).split("-")[0]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
-                shutil.rmtree(path, ignore_errors=True)
+
+def _pointing_at(version: Version) -> bytes:
+    """What CURRENT holds when a version is in force."""
+    return f"{version.id}\n".encode()
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None

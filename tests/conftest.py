@@ -10,6 +10,8 @@ import pytest
 
 from aigc_pipeline.lake import Lake
 
+pytest_plugins = ["guarantees"]
+
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:

@@ -54,7 +54,7 @@ def test_an_error_leaves_nothing_behind(lake: Lake) -> None:
     assert sorted(p.name for p in lake.stage_dir("shop", "raw").iterdir()) == ["CURRENT", first.id]
 
 
-@pytest.mark.parametrize("change", ["edit", "delete", "manifest"])
+@pytest.mark.parametrize("change", ["edit", "delete", "manifest", "white space", "checksum"])
 def test_a_changed_file_is_noticed(lake: Lake, change: str) -> None:
     version = write(lake, "one")
     file = version.path / "part" / "a.txt"
@@ -62,8 +62,11 @@ def test_a_changed_file_is_noticed(lake: Lake, change: str) -> None:
         file.write_text("One")
     elif change == "delete":
         file.unlink()
+    elif change == "checksum":
+        (version.path / "manifest.sha256").unlink()
     else:
-        (version.path / "manifest.json").write_text("{")
+        with (version.path / "manifest.json").open("a") as manifest:
+            manifest.write("{" if change == "manifest" else "\n")
     again = lake.current("shop", "raw")
     with pytest.raises(ArtefactError, match=str(again.path)):
         again.verify()
@@ -97,19 +100,17 @@ def test_missing_stage_says_what_to_do(lake: Lake) -> None:
     assert lake.find_current("shop", "model") is None
 
 
-def test_drafts_of_dead_processes_are_swept_and_others_kept(lake: Lake) -> None:
+@pytest.mark.parametrize("name", [f"{os.uname().nodename}-{os.getpid()}-0", "other-host-1-0"])
+def test_drafts_of_dead_processes_are_swept_and_others_kept(lake: Lake, name: str) -> None:
+    """A process id may be in use again, and a host of a cluster gone for ever."""
     first = write(lake, "one")
-    folder = lake.stage_dir("shop", "raw")
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
-    )
-    host = os.uname().nodename
-    gone = folder / f".draft-{host}-{int(dead.stdout)}-0000"
-    mine = folder / f".draft-{host}-{os.getpid()}-0000"
+    gone = lake.stage_dir("shop", "raw") / f".draft-{name}"
     gone.mkdir()
-    mine.mkdir()
-    write(lake, "two")
-    assert not gone.exists() and mine.exists() and first.path.exists()
+    with lake.writing("shop", "raw") as living:
+        (living.path / "a.txt").write_text("half")
+        second = write(lake, "two")
+        assert not gone.exists() and living.path.exists()
+    assert lake.versions("shop", "raw") == [first, second, living.version]
 
 
 def test_a_disk_that_refuses_leaves_the_last_version(lake: Lake) -> None:

@@ -187,7 +187,7 @@ def test_an_evaluation_of_other_rows_is_refused(lake: Lake) -> None:
 
 
 def test_rows_replaced_under_the_same_id_are_refused(lake: Lake) -> None:
-    """Somebody who edits a shard and mends the manifest to match still does not pass."""
+    """Somebody who edits a shard and mends manifest and checksum to match still does not pass."""
     made = make(lake, shop())
     name = "baseline/orders/part-00000.parquet"
     edited = read_parquet(made.synthetic.path / name).with_columns(generation=pl.lit(9))
@@ -195,6 +195,8 @@ def test_rows_replaced_under_the_same_id_are_refused(lake: Lake) -> None:
     manifest = json.loads((made.synthetic.path / "manifest.json").read_text())
     manifest["files"][name]["sha256"] = sha256_file(made.synthetic.path / name)
     (made.synthetic.path / "manifest.json").write_text(json.dumps(manifest))
+    checksum = sha256_file(made.synthetic.path / "manifest.json")
+    (made.synthetic.path / "manifest.sha256").write_text(f"{checksum}  manifest.json\n")
     synthetic = lake.version("shop", "synthetic", made.synthetic.id)
     given = {**vars(made), "synthetic": synthetic}
     refused_release(lake, "judged other rows", **given)

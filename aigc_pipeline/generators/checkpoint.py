@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from aigc_pipeline import __version__
+from aigc_pipeline.generators.files import save_tensors
 
 SECONDS = 15.0  # between two savings
-FORMAT = "1"
+FORMAT = "2"
 
 
 def fingerprint(*parts: object) -> str:
@@ -35,6 +35,13 @@ def fingerprint(*parts: object) -> str:
         data = part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode()
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
+
+
+def _digest(tensors: Mapping[str, Tensor], values: str) -> str:
+    """Hash of a state: a bit that flips in the file must not become a weight."""
+    return fingerprint(
+        values, *(part for name in sorted(tensors) for part in (name, tensors[name]))
+    )
 
 
 class Checkpoint:
@@ -55,9 +62,11 @@ class Checkpoint:
                 if (notes.get("format"), notes.get("key")) != (FORMAT, self.key):
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
+                if notes.get("sha256") != _digest(tensors, notes["values"]):
+                    return None
                 return tensors, json.loads(notes["values"])
-        except (OSError, SafetensorError, ValueError):
-            return None  # there is none, or it was cut short: training starts afresh
+        except (OSError, SafetensorError, ValueError, KeyError):
+            return None  # there is none, or it was cut short or changed: training starts afresh
 
     def due(self) -> bool:
         """Whether it is time to save again."""
@@ -69,7 +78,8 @@ class Checkpoint:
         part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         part.touch(mode=0o600)
         notes = {"format": FORMAT, "key": self.key, "values": json.dumps(values)}
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, notes)
+        notes["sha256"] = _digest(tensors, notes["values"])
+        save_tensors(tensors, part, notes)
         part.chmod(0o600)
         os.replace(part, self.path)
         self._saved_at = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,16 @@ from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.rules import Rules, from_tensors, to_tensors
 
 Net = TypeVar("Net", bound=nn.Module)
+
+
+def save_tensors(
+    tensors: Mapping[str, torch.Tensor], path: Path, notes: dict[str, str] | None = None
+) -> None:
+    """Write tensors as safetensors. Raises ArtefactError when the disk refuses."""
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path, notes)
+    except SafetensorError as error:
+        raise ArtefactError(f"{path}: cannot be written ({error})") from error
 
 
 def write_model(
@@ -33,9 +43,8 @@ def write_model(
 
     sizes: number of tokens of each column; shape: the settings that the network is made from.
     """
-    state = {name: value.contiguous() for name, value in net.state_dict().items()}
-    state |= {name: torch.from_numpy(v) for name, v in to_tensors(rules).items()}
-    save_file(state, folder / "weights.safetensors")
+    state = {name: torch.from_numpy(v) for name, v in to_tensors(rules).items()}
+    save_tensors({**net.state_dict(), **state}, folder / "weights.safetensors")
     told = {"format": format, "family": family, "sizes": sizes, "shape": shape}
     (folder / "model.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 from aigc_pipeline.sources.derive import apply_derive, derive_agreement
 from aigc_pipeline.sources.infer import infer_schema
-from aigc_pipeline.sources.read import content_hash, read_table
+from aigc_pipeline.sources.read import content_hash, read_table, read_table_and_hash
 from aigc_pipeline.sources.suggest import suggest_dataset
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "derive_agreement",
     "infer_schema",
     "read_table",
+    "read_table_and_hash",
     "suggest_dataset",
 ]

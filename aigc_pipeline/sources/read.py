@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from aigc_pipeline.errors import InputError
 from aigc_pipeline.sources.clean import MIN_ROWS, clean
 from aigc_pipeline.sources.download import public_url
 from aigc_pipeline.sources.files import hash_files, is_url, read_files
@@ -31,6 +32,26 @@ def read_table(
     else:
         df = read_files(source, base_dir, name)
     return clean(df, f"{name} ({describe(source, base_dir)})", min_rows=min_rows)
+
+
+def read_table_and_hash(
+    source: Source, base_dir: Path, *, name: str = "table", min_rows: int = MIN_ROWS
+) -> tuple[pl.DataFrame, str]:
+    """`read_table` and the `content_hash` of the very rows that were read.
+
+    Raises InputError also for files that changed while they were read: their rows may be torn.
+    """
+    if source.sql is not None:
+        df = read_table(source, base_dir, name=name, min_rows=min_rows)
+        return df, _hash_frame(df)
+    before = content_hash(source, base_dir)
+    df = read_table(source, base_dir, name=name, min_rows=min_rows)
+    if content_hash(source, base_dir) != before:
+        raise InputError(
+            f"{name} ({describe(source, base_dir)}): changed while it was read;"
+            " run again once it is written to its end"
+        )
+    return df, before
 
 
 def content_hash(source: Source, base_dir: Path) -> str:

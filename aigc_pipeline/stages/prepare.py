@@ -33,10 +33,9 @@ from aigc_pipeline.relations.split import draw_rows
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources import (
     apply_derive,
-    content_hash,
     derive_agreement,
     infer_schema,
-    read_table,
+    read_table_and_hash,
 )
 from aigc_pipeline.sources.clean import MIN_ROWS, check_size
 from aigc_pipeline.spec import DatasetSpec, Scenario, Severity, TableSpec
@@ -55,22 +54,23 @@ def ingest(lake: Lake, spec: DatasetSpec, base_dir: Path) -> StageResult:
     Relative paths in the dataset file start at `base_dir`. Raises InputError for an unreadable or
     unusable source; nothing is written then.
     """
-    frames = {
-        name: read_table(table.source, base_dir, name=name, min_rows=least_rows(table))
+    read = {
+        name: read_table_and_hash(table.source, base_dir, name=name, min_rows=least_rows(table))
         for name, table in spec.tables.items()
     }
+    frames = {name: df for name, (df, _) in read.items()}
     columns = {
         name: {c: str(dtype) for c, dtype in df.schema.items()} for name, df in frames.items()
     }
-    before = lake.find_current(spec.name, "raw")
-    changes = [] if before is None else schema_changes(before.meta["columns"], columns)
+    before = _earlier_columns(lake, spec.name)
+    changes = [] if before is None else schema_changes(before, columns)
     with lake.writing(spec.name, "raw", spec_sha256=spec.sha256()) as draft:
         for name, df in frames.items():
             write_parquet(df, draft.path / f"{name}.parquet")
         draft.meta.update(
             columns=columns,
             rows={name: len(df) for name, df in frames.items()},
-            source_sha256={n: content_hash(t.source, base_dir) for n, t in spec.tables.items()},
+            source_sha256={name: sha256 for name, (_, sha256) in read.items()},
         )
     unchanged = check(
         "raw",
@@ -81,6 +81,15 @@ def ingest(lake: Lake, spec: DatasetSpec, base_dir: Path) -> StageResult:
     rows = {name: len(df) for name, df in frames.items()}
     counts = {name: df.width for name, df in frames.items()}
     return StageResult(draft.version, {"rows": rows, "columns": counts}, [unchanged])
+
+
+def _earlier_columns(lake: Lake, dataset: str) -> dict[str, dict[str, str]] | None:
+    """Table -> column -> dtype of the last run; None where there was none, or it was damaged."""
+    try:
+        version = lake.find_current(dataset, "raw")
+        return None if version is None else version.meta["columns"]
+    except ArtefactError:
+        return None
 
 
 def least_rows(table: TableSpec) -> int:

@@ -2,12 +2,13 @@
 
 from aigc_pipeline.warehouse.history import ReleaseInfo, releases, rollback
 from aigc_pipeline.warehouse.publish import publish
-from aigc_pipeline.warehouse.query import QueryResult, query
+from aigc_pipeline.warehouse.query import QueryResult, check_warehouse, query
 from aigc_pipeline.warehouse.release import create_release
 
 __all__ = [
     "QueryResult",
     "ReleaseInfo",
+    "check_warehouse",
     "create_release",
     "publish",
     "query",

@@ -44,6 +44,8 @@ def judge(
                 f"{version.path}: this is a version of {version.dataset}/{version.stage},"
                 f" not of {spec.name}/{stage}"
             )
+    synthetic.verify()
+    evaluation.verify()
     judged = evaluation.manifest["inputs"].get("synthetic", {})
     if judged.get("sha256") != synthetic.sha256:
         raise ArtefactError(
@@ -51,8 +53,6 @@ def judge(
             f" {judged.get('version', 'unknown')}) than those to be released ({synthetic.id});"
             " evaluate these first"
         )
-    synthetic.verify()
-    evaluation.verify()
     scores = evaluation.read_json("scores.json")
     try:
         evaluations = {

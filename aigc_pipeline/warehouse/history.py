@@ -59,8 +59,7 @@ def rollback(lake: Lake, dataset: str, release_id: str | None = None) -> Version
     """
     _check_dataset(dataset, released_datasets(lake))
     with exclusive(lake):
-        current = lake.current(dataset, "release")
-        target = _find_target(lake, current, release_id)
+        target = _find_target(lake, dataset, release_id)
         target.verify()
         with lake.keeping_current(dataset, "release"):
             lake.point(target)
@@ -73,24 +72,26 @@ def _check_dataset(dataset: str, known: list[str]) -> None:
         raise InputError(f"dataset {dataset!r} has no release: {did_you_mean(dataset, known)}")
 
 
-def _find_target(lake: Lake, current: Version, release_id: str | None) -> Version:
-    kept = lake.versions(current.dataset, "release")
-    if release_id is not None:
+def _find_target(lake: Lake, dataset: str, release_id: str | None) -> Version:
+    kept = lake.versions(dataset, "release")
+    if release_id is not None:  # also where the pointer to the one in force was damaged
         for version in kept:
             if version.id == release_id:
                 return version
         hint = did_you_mean(release_id, (v.id for v in kept))
-        raise InputError(f"{current.dataset} has no release {release_id!r}: {hint}")
+        raise InputError(f"{dataset} has no release {release_id!r}: {hint}")
+    current = lake.current(dataset, "release")
     earlier = kept[: [v.id for v in kept].index(current.id)]
     if not earlier:
-        raise InputError(
-            f"{current.dataset}: there is no release before {current.id} to go back to"
-        )
+        raise InputError(f"{dataset}: there is no release before {current.id} to go back to")
     return earlier[-1]
 
 
-def _current_id(lake: Lake, dataset: str) -> str:
-    return (lake.stage_dir(dataset, "release") / "CURRENT").read_text(encoding="utf-8").strip()
+def _current_id(lake: Lake, dataset: str) -> str | None:
+    try:
+        return lake.current(dataset, "release").id
+    except ArtefactError:  # the pointer was damaged: none is marked as in force
+        return None
 
 
 def _info(release: Release, is_current: bool) -> ReleaseInfo:

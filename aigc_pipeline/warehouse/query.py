@@ -54,7 +54,7 @@ def query(lake: Lake, sql: str, *, limit: int | None = 1000) -> QueryResult:
     Raises:
         InputError: no warehouse yet, anything but one query, or an SQL error (with DuckDB's message
             and the nearest table name).
-        ArtefactError: the file cannot be opened.
+        ArtefactError: the file cannot be opened, or was damaged where the query reads.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: ask for at least 1 row")
@@ -63,6 +63,8 @@ def query(lake: Lake, sql: str, *, limit: int | None = 1000) -> QueryResult:
             relation = _plan(connection, sql)
             rows = relation.limit(limit + 1).pl() if limit is not None else relation.pl()
         except (duckdb.Error, pl.exceptions.PolarsError) as error:
+            if "Corrupt database file" in str(error):
+                raise _damaged(lake, error) from error
             raise InputError(_explain(connection, error)) from error
     truncated = limit is not None and rows.height > limit
     return QueryResult(rows.head(limit) if limit is not None else rows, truncated)
@@ -89,6 +91,33 @@ def open_warehouse(lake: Lake) -> duckdb.DuckDBPyConnection:
             " for writing, or run `aigc run DATASET` to publish it afresh"
         ) from error
     return connection
+
+
+def check_warehouse(lake: Lake) -> int:
+    """Read every stored value of the warehouse; returns the number of tables.
+
+    DuckDB holds each block against its checksum as it is read. Raises ArtefactError where one
+    differs, or the file cannot be opened; InputError where there is none.
+    """
+    with open_warehouse(lake) as connection:
+        try:
+            tables = run(
+                connection,
+                "SELECT schema_name, table_name FROM duckdb_tables()"
+                " WHERE database_name = 'warehouse' ORDER BY ALL",
+            )
+            for place in tables:
+                run(connection, f"SELECT bit_xor(hash(row)) FROM {identifier(*place)} AS row")
+        except duckdb.Error as error:
+            raise _damaged(lake, error) from error
+    return len(tables)
+
+
+def _damaged(lake: Lake, error: Exception) -> ArtefactError:
+    return ArtefactError(
+        f"{lake.warehouse}: damaged since it was published ({first_line(error)}); to publish it"
+        " again: aigc rollback DATASET --to ID, the release in force"
+    )
 
 
 def _plan(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:

@@ -109,15 +109,15 @@ def _in_force(
     lake: Lake, spec: DatasetSpec, synthetic: Version, evaluation: Version
 ) -> Version | None:
     """The current release, if it is whole and of the same rows, scores and dataset file."""
-    current = lake.find_current(spec.name, "release")
-    if current is None:
-        return None
-    given = {name: value["sha256"] for name, value in current.manifest["inputs"].items()}
-    if given != {"synthetic": synthetic.sha256, "evaluation": evaluation.sha256}:
-        return None
-    if current.manifest["spec_sha256"] != spec.sha256():
-        return None
     try:
+        current = lake.find_current(spec.name, "release")
+        if current is None:
+            return None
+        given = {name: value["sha256"] for name, value in current.manifest["inputs"].items()}
+        if given != {"synthetic": synthetic.sha256, "evaluation": evaluation.sha256}:
+            return None
+        if current.manifest["spec_sha256"] != spec.sha256():
+            return None
         current.verify()
     except ArtefactError:  # damaged since: the same rows are released afresh
         return None
