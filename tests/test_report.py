@@ -46,7 +46,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open and data.strip():
-            self.texts.append((self.open[-1], " ".join(data.split())))
+            around = next(tag for tag in reversed(self.open) if tag != "bdi")
+            self.texts.append((around, " ".join(data.split())))
 
     def text(self, tag: str | None = None) -> str:
         return " ".join(text for where, text in self.texts if tag in (None, where))

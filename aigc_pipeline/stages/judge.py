@@ -22,6 +22,7 @@ from aigc_pipeline.evaluation.relational import entities_of
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.marts import read_marts
+from aigc_pipeline.pages import Messages, isolated
 from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
@@ -187,40 +188,44 @@ def _facts(
     spec: DatasetSpec, synthetic: Version, model: Version, models: dict[str, TableModel]
 ) -> dict[str, str]:
     """Provenance lines for the report."""
+    text = Messages(spec.locale)
     families = dict.fromkeys(fitted.card["family"] for fitted in models.values())
     families = families or {spec.generator.family: None}
     warnings = [
-        f"{name}: {text}"
+        f"{name}: {warning}"
         for name, fitted in models.items()
-        for text in fitted.card["history"].get("warnings", [])
+        for warning in fitted.card["history"].get("warnings", [])
     ]
-    facts = {
-        "Dataset": spec.name,
-        "Synthetic version": synthetic.id,
-        "Made at": synthetic.manifest["created_at"],
-        "Seed": str(synthetic.meta["seed"]),
-        "Model": f"{', '.join(families)}, quality {model.meta['quality']}, {model.id}",
-        "Protected values": f"fewer than {spec.privacy.min_subjects} subjects",
-        "Differential privacy": _dp(spec, model),
-        "Code version": synthetic.manifest["code_version"],
+    learned_by = {
+        "families": ", ".join(families),
+        "quality": model.meta["quality"],
+        "version": model.id,
     }
-    return facts | ({"Warnings of the training": "; ".join(warnings)} if warnings else {})
+    facts: dict[str, str] = {
+        "dataset": spec.name,
+        "version": synthetic.id,
+        "made_at": synthetic.manifest["created_at"],
+        "seed": str(synthetic.meta["seed"]),
+        "model": text("facts.model_text", **learned_by),
+        "protected": text("facts.protected_text", least=spec.privacy.min_subjects),
+        "dp": _dp(spec, model, text),
+        "code": synthetic.manifest["code_version"],
+    }
+    facts |= {"warnings": text.reason("; ".join(warnings))} if warnings else {}
+    return {text(f"facts.{key}"): value for key, value in facts.items()}
 
 
-def _dp(spec: DatasetSpec, model: Version) -> str:
+def _dp(spec: DatasetSpec, model: Version, text: Messages) -> str:
     """What the models' training guarantees, in words."""
     spent = model.meta.get("dp", {})
     if not spent:
-        return "none"
-    whom = f"each {spec.privacy.subject}" if spec.privacy.subject else "each training row"
-    budgets = "; ".join(
-        f"{table}: epsilon {dp['epsilon']:.3f}, delta {dp['delta']:.2g}"
+        return text("facts.dp_none")
+    budgets = [
+        text("facts.dp_table", table=isolated(table), epsilon=dp["epsilon"], delta=dp["delta"])
         for table, dp in spent.items()
-    )
-    return (
-        f"{budgets}, for {whom}. It covers the models and all rows they make, not this page: its"
-        " scores compare with real rows."
-    )
+    ]
+    whom = isolated(spec.privacy.subject) if spec.privacy.subject else text("facts.dp_row")
+    return text("facts.dp_text", budgets=text("page.stop").join(budgets), whom=whom)
 
 
 def release(lake: Lake, spec: DatasetSpec) -> StageResult:
