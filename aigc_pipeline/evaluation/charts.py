@@ -168,7 +168,10 @@ def _draw(chart: Any, label: str) -> Markup:
     import vl_convert
 
     chart = (
-        chart.configure(background="transparent", font="system-ui, sans-serif", aria=False)
+        # Room for labels where the browser's font is wider than the one they were measured in.
+        chart.configure(
+            background="transparent", font="system-ui, sans-serif", aria=False, padding=20
+        )
         .configure_view(stroke=None)
         .configure_axis(labelColor=INK, domainColor=GRID, tickColor=GRID)
     )
@@ -176,6 +179,8 @@ def _draw(chart: Any, label: str) -> Markup:
     for colour, variable in VARIABLES.items():
         svg = svg.replace(f'"{colour}"', f'"var({variable})"')
     opening, inside = svg.split(">", 1)
+    # The picture is one image with one text: its parts have no roles of their own.
+    inside = re.sub(r"<[^>]*>", lambda tag: re.sub(r' (role|aria-\w+)="[^"]*"', "", tag[0]), inside)
     size = dict(re.findall(r'(width|viewBox)="([^"]*)"', opening))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size["viewBox"]}" role="img"'
