@@ -23,7 +23,7 @@ class Messages:
         self.locale = locale
         self.texts = catalogue(locale)
 
-    def __call__(self, key: str, **values: Any) -> Markup:
+    def __call__(self, key: str, /, **values: Any) -> Markup:
         """A message with its values. Raises KeyError for one that is not in the catalogue."""
         text = Markup(self.texts[key])
         return text.format(**values) if values else text
@@ -31,7 +31,7 @@ class Messages:
     def __contains__(self, key: str) -> bool:
         return key in self.texts
 
-    def count(self, key: str, count: int, **values: Any) -> Markup:
+    def count(self, key: str, count: int, /, **values: Any) -> Markup:
         """A message about a number of things, `{count}` in it."""
         return self(f"{key}.{'one' if count == 1 else 'other'}", count=count, **values)
 

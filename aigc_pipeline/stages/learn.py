@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from aigc_pipeline import __version__
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.training import Compute, Progress, silent
@@ -89,6 +91,18 @@ def train(
     return StageResult(draft.version, metadata, checks)
 
 
+def weights_sha256(model: Version) -> str:
+    """A hash of what a model's rows depend on, its weights and codecs, and of nothing else.
+
+    Unlike the version's own, it does not change with the time that the training took.
+    """
+    digest = hashlib.sha256()
+    for name, entry in sorted(model.manifest["files"].items()):
+        if name.endswith((".safetensors", "/codecs.json")):
+            digest.update(f"{name} {entry['sha256']}\n".encode())
+    return digest.hexdigest()
+
+
 def learned_tables(version: Version) -> list[str]:
     """The tables that a features or model version has codecs of, parents first."""
     if "plans.json" in version.files():
@@ -126,6 +140,7 @@ def synthesize(
     seed = spec.synthesis.seed if seed is None else seed
     tell = progress or silent
     make = _make_databases if is_database(spec) else _make_tables
+    weights = weights_sha256(model)
     made: dict[str, dict[str, int]] = {}
     odd: list[str] = []
     broken: list[str] = []
@@ -136,12 +151,18 @@ def synthesize(
             notes = {
                 "synthetic": "true",
                 "dataset": spec.name,
+                "table": each.table,
                 "scenario": each.scenario,
                 "seed": str(seed),
+                "model_sha256": weights,
+                "code_version": __version__,
             }
+            if spec.tables[each.table].keep:  # rows of the source, public by declaration
+                notes |= {"synthetic": "false"}
             place = f"{each.scenario}/{each.table}"
+            told = {c.name: c.description for c in each.schema.columns if c.description}
             try:
-                with ShardWriter(draft.path / place, metadata=notes) as writer:
+                with ShardWriter(draft.path / place, metadata=notes, descriptions=told) as writer:
                     for batch in each.batches:
                         writer.write(batch)
             except InputError as error:

@@ -64,11 +64,13 @@ def _contract(
         "domain": notes.domain,
         "dataProduct": spec.name,
         "tags": ["synthetic", *spec.tags],
-        "description": {
-            "purpose": notes.description,
-            "usage": "BI on synthetic rows: queries written for the real tables run unchanged.",
-            "limitations": "Rare values and extremes are left out; no row is a real one.",
-        },
+        "description": _given(
+            {
+                "purpose": notes.description,
+                "usage": "BI on synthetic rows: queries written for the real tables run unchanged.",
+                "limitations": "Rare values and extremes are left out; no row is a real one.",
+            }
+        ),
         "servers": [
             {
                 "id": "warehouse",

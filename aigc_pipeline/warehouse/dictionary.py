@@ -66,10 +66,8 @@ def entries(
 
 def _entry(column: ColumnSchema, data_type: str, judged: Mapping[str, Any]) -> Entry:
     shown = judged.get("distribution") or {}
-    ranked = sorted(
-        zip(shown.get("labels", []), shown.get("synthetic", []), strict=True),
-        key=lambda item: -item[1],
-    )
+    labels = shown.get("labels") or []  # none for a histogram
+    ranked = sorted(zip(labels, shown.get("synthetic", []), strict=False), key=lambda v: -v[1])
     named = [(label, share) for label, share in ranked if label != OTHER and share > 0]
     edges = shown.get("edges") or []
     ends = (edges[0], edges[-1]) if edges else None
