@@ -17,10 +17,10 @@ from test_report import Page
 from warehouse_kit import COLUMN, TABLE, release, rows_of, shop
 
 from aigc_pipeline.lake import Lake, Version
+from aigc_pipeline.pages import markdown
 from aigc_pipeline.pages.messages import catalogue
 from aigc_pipeline.spec import LOCALES
 from aigc_pipeline.warehouse import publish
-from aigc_pipeline.warehouse.dictionary import markdown
 
 HOSTILE = "</script><img src=x onerror=alert(1)>|`*_[x](y)_*`\n# =1+1"
 

@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from aigc_pipeline.evaluation.gates import limit
-from aigc_pipeline.evaluation.result import Evaluation, GateResult, Score, Telling
+from aigc_pipeline.evaluation.result import (
+    QUERIES,
+    RELATIONS,
+    Evaluation,
+    GateResult,
+    Score,
+    Telling,
+)
 from aigc_pipeline.evaluation.wording import WORDS, Words, against_fresh, written
 from aigc_pipeline.pages import Messages, isolated, percent
 from aigc_pipeline.spec import DatasetSpec
 
 TELLING = 8
+PLACES = {RELATIONS: "report.across", QUERIES: "report.queries"}
 PLAIN = Words("quality", "Fidelity")  # of a score that has no words of its own
 
 
@@ -37,6 +45,7 @@ class GateRow:
     """One gate's verdict in the report's own units."""
 
     gate: GateResult
+    place: str  # the table, or what stands for all of them
     title: str
     value: str
     limit: str
@@ -105,6 +114,7 @@ def gate_row(
         why_not = text("gates.not_evaluated", reason=text.reason(reason))
     return GateRow(
         gate=gate,
+        place=text(PLACES[gate.table]) if gate.table in PLACES else gate.table,
         title=_title(gate.score, text),
         value=value,
         limit=asked,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from aigc_pipeline import __version__
 from aigc_pipeline.pages.messages import Messages
 from aigc_pipeline.spec import LOCALES, Locale
 
-__all__ = ["LOCALES", "Locale", "Messages", "isolated", "percent", "render"]
+__all__ = ["LOCALES", "Locale", "Messages", "isolated", "markdown", "percent", "render"]
 
 
 def render(template: Path, text: Messages, **values: Any) -> str:
@@ -49,3 +50,9 @@ def percent(value: float) -> str:
     if number == 0 or abs(number) >= 9.995:
         return f"{number:.0f} %" if number == 0 else f"{number:.1f} %"
     return f"{number:.2f} %" if abs(number) >= 0.01 else f"{number:.1g} %"
+
+
+def markdown(value: object) -> str:
+    """Text that Markdown shows as it is, on one line: within a table, a heading, a sentence."""
+    line = " ".join(str(value).split())
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&=:$^@/])", r"\\\1", line)

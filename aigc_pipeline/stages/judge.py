@@ -30,6 +30,7 @@ from aigc_pipeline.spec import DatasetSpec, TableSpec
 from aigc_pipeline.stages.databases import is_database
 from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.learn import BASELINE, load_model, read_rows
+from aigc_pipeline.stages.pictures import worst_columns
 from aigc_pipeline.stages.prepare import read_schema
 from aigc_pipeline.stages.result import StageResult, check
 from aigc_pipeline.tabular import TableModel
@@ -113,6 +114,7 @@ def evaluate(
         draft.version,
         {"scores": scores, "report": draft.version.path / "report.html"},
         [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
+        worst_columns(stored["evaluations"]),
     )
 
 
@@ -256,5 +258,11 @@ def release(lake: Lake, spec: DatasetSpec) -> StageResult:
         if rows == expected
         else f"the warehouse has {rows} rows, the release {expected}",
     )
+    pages = {
+        name.partition(".")[0]: approved.path / name
+        for name in ("report.html", "dictionary.html", "contract.odcs.yaml")
+        if name in approved.files()
+    }
     metadata = {"rows": rows, "schema": schemas, "warehouse": warehouse, "release": approved.id}
+    metadata |= pages
     return StageResult(approved, metadata, [answers])

@@ -20,6 +20,7 @@ from aigc_pipeline.parquet import ShardWriter, read_parquet
 from aigc_pipeline.privacy.budget import Budget
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.stages import pictures
 from aigc_pipeline.stages.databases import Databases, is_database, rules_hold
 from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.prepare import read_schema, scenario_tables
@@ -44,6 +45,7 @@ def train(
     generator = spec.generator.model_copy(update={"quality": quality} if quality else {})
     seed = spec.synthesis.seed if seed is None else seed
     losses: dict[str, dict[str, Any]] = {}
+    curves: dict[str, list[dict[str, float]]] = {}
     spent: dict[str, dict[str, float]] = {}
     cut_short = []
     with lake.writing(
@@ -70,6 +72,7 @@ def train(
             if model.card["dp"] is not None:
                 spent[name] = {key: model.card["dp"][key] for key in ("epsilon", "delta")}
             history = model.card["history"]
+            curves[name] = history["looks"]
             losses[name] = {
                 "held_out_loss": history["best_loss"],
                 "steps": history["steps"],
@@ -88,7 +91,7 @@ def train(
     )
     checks = [check("model", "trained_to_convergence", not cut_short, message)]
     metadata = {"losses": losses, "seed": seed} | ({"dp": spent} if spent else {})
-    return StageResult(draft.version, metadata, checks)
+    return StageResult(draft.version, metadata, checks, pictures.losses(curves))
 
 
 def weights_sha256(model: Version) -> str:
@@ -183,7 +186,9 @@ def synthesize(
     validated = input_of(lake, model, "features", "validated")
     schemas = {name: read_schema(validated, name) for name in spec.tables}
     metadata = {"rows": made[BASELINE], "schema": schemas, "scenarios": made, "seed": seed}
-    return StageResult(draft.version, metadata, checks)
+    rows_made = [(name, *each) for name, tables in made.items() for each in tables.items()]
+    shown = {"made": pictures.table(("scenario", "table", "rows"), rows_made)}
+    return StageResult(draft.version, metadata, checks, shown)
 
 
 @dataclass(frozen=True)

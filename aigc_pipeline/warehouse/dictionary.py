@@ -6,7 +6,6 @@ protected ones of the evaluation.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from aigc_pipeline.evaluation.charts import tick
 from aigc_pipeline.evaluation.wording import DASH
 from aigc_pipeline.features.category import OTHER
-from aigc_pipeline.pages import Messages, percent, render
+from aigc_pipeline.pages import Messages, markdown, percent, render
 from aigc_pipeline.schema import ColumnSchema, TableSchema
 from aigc_pipeline.spec import Kind, Locale
 from aigc_pipeline.warehouse.record import BASELINE, ReleasedTable, ReleaseNotes
@@ -133,12 +132,6 @@ def _markdown(template: Path, text: Messages, page: Mapping[str, Any]) -> str:
     environment.filters["md"] = markdown
     environment.globals.update(t=text)
     return environment.get_template(template.name).render(**page)
-
-
-def markdown(value: object) -> str:
-    """Text that Markdown shows as it is, on one line: within a table, a heading, a sentence."""
-    line = " ".join(str(value).split())
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&=:$^@/])", r"\\\1", line)
 
 
 def _facts(dataset: str, notes: ReleaseNotes, text: Messages) -> dict[str, str]:
