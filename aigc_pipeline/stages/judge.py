@@ -106,16 +106,20 @@ def evaluate(
     assert draft.version is not None
     missed = [f"{gate.table}: {gate.message}" for gate in gates if not gate.passed]
     message = "; ".join(missed) or f"{len(gates)} gates passed"
-    scores = {
-        name: {key: score["value"] for key, score in found.items() if score["value"] is not None}
-        for name, found in scored(stored).items()
-    }
     return StageResult(
         draft.version,
-        {"scores": scores, "report": draft.version.path / "report.html"},
+        {"scores": _figures(stored), "report": draft.version.path / "report.html"},
         [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
         worst_columns(stored["evaluations"]),
     )
+
+
+def _figures(stored: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """By table, the values of all scores that have one; `stored` is a `scores.json`."""
+    return {
+        name: {key: score["value"] for key, score in found.items() if score["value"] is not None}
+        for name, found in scored(stored).items()
+    }
 
 
 def _ask_queries(
@@ -264,5 +268,5 @@ def release(lake: Lake, spec: DatasetSpec) -> StageResult:
         if name in approved.files()
     }
     metadata = {"rows": rows, "schema": schemas, "warehouse": warehouse, "release": approved.id}
-    metadata |= pages
+    metadata |= pages | {"scores": _figures(approved.read_json("scores.json"))}
     return StageResult(approved, metadata, [answers])
