@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,17 @@ def test_one_query_tells_all_of_a_column(shops: tuple[Lake, Version], tmp_path: 
     with duckdb.connect() as client:  # under another name, as a BI tool may attach it
         client.execute(f"ATTACH '{lake.warehouse}' AS bi (READ_ONLY)")
         assert client.execute(asked.format("bi.", "shop")).fetchone() == row
+
+
+def test_the_pages_queries_work(shops: tuple[Lake, Version]) -> None:
+    lake, version = shops
+    page = (Path(__file__).parent.parent / "docs" / "catalog.md").read_text(encoding="utf-8")
+    overview, footers = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    asked = overview.replace("'loans'", "'shop'", 1).replace("'loans'", "'orders'")
+    assert [row[0] for row in rows_of(lake, asked)][:2] == ["order_id", "city"]
+    shard = version.file(version.files("data/shop/orders/")[0])
+    with duckdb.connect() as client:
+        assert client.execute(footers.replace("part-00000.parquet", str(shard))).fetchall()
 
 
 def test_the_dictionary_tells_every_column(shops: tuple[Lake, Version]) -> None:

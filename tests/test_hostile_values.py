@@ -14,6 +14,7 @@ from test_report import Page
 
 from aigc_pipeline import stages
 from aigc_pipeline.lake import Lake
+from aigc_pipeline.pages import LONGEST
 from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.stages import StageResult
@@ -114,8 +115,11 @@ def test_pages_show_it_as_text(
     assert page.evaluate("document.querySelectorAll('img, script, iframe, object').length") == 0
     assert page.evaluate("document.title").startswith(SCRIPT)
     shown = " ".join(page.text().split())
-    for text in (*NAMES, TABLE):
+    for text in (*NAMES[:-1], f"{LONG[:LONGEST].rstrip()}…", TABLE):
         assert " ".join(text.split()) in shown, text[:40]
+    assert page.evaluate(
+        "Math.max(...[...document.querySelectorAll('bdi')].map(e => e.title.length))"
+    ) == len(LONG)
     # A name from right to left does not turn the words after it around.
     isolated = "[...document.querySelectorAll('bdi')].every(e => !e.querySelector('*'))"
     assert page.evaluate(isolated)

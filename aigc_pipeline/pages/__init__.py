@@ -15,7 +15,9 @@ from aigc_pipeline import __version__
 from aigc_pipeline.pages.messages import Messages
 from aigc_pipeline.spec import LOCALES, Locale
 
-__all__ = ["LOCALES", "Locale", "Messages", "isolated", "markdown", "percent", "render"]
+__all__ = ["LOCALES", "LONGEST", "Locale", "Messages", "isolated", "markdown", "percent", "render"]
+
+LONGEST = 160  # characters of a name that a page shows
 
 
 def render(template: Path, text: Messages, **values: Any) -> str:
@@ -39,9 +41,15 @@ def render(template: Path, text: Messages, **values: Any) -> str:
 
 
 def isolated(name: object) -> Markup:
-    """A name or value of the user's within a sentence: one that is written from right to left
-    leaves the words around it in their order."""
-    return Markup("<bdi>{}</bdi>").format(name)
+    """A name or value of the user's within a sentence.
+
+    One that is written from right to left leaves the words around it in their order; of one that is
+    very long, the page shows the beginning, and the rest where it is pointed at.
+    """
+    text = str(name)
+    if len(text) <= LONGEST:
+        return Markup("<bdi>{}</bdi>").format(text)
+    return Markup('<bdi title="{}">{}…</bdi>').format(text, text[:LONGEST].rstrip())
 
 
 def percent(value: float) -> str:
