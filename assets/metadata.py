@@ -17,6 +17,8 @@ from aigc_pipeline.stages import StageResult
 def result_metadata(spec: DatasetSpec, stage: str, result: StageResult) -> dict[str, Any]:
     """Dagster metadata of a stage's result. Scores become floats, which the UI charts over runs.
 
+    What the stage shows (tables, pictures) is Markdown there too.
+
     rows -> dagster/row_count (summed over tables), schema -> dagster/column_schema, and on the
     release the warehouse's name of the table. Nested numbers become `table.score`, with the table
     left out where the dataset has but one.
@@ -42,6 +44,7 @@ def result_metadata(spec: DatasetSpec, stage: str, result: StageResult) -> dict[
                 metadata.update(_flat("" if isinstance(only, Mapping) else key, only))
         else:
             metadata.update(_flat(key, value))
+    metadata.update({name: dg.MetadataValue.md(text) for name, text in result.shown.items()})
     if stage == "evaluation" and result.version is not None:
         metadata["scores"] = _score_table(result.version.read_json("scores.json"))
     if stage == "release":

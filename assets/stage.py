@@ -64,9 +64,7 @@ def stage_asset(
             group_name=spec.name,
             description=_description(spec, function.__doc__ or ""),
             owners=[o for o in spec.owners if _EMAIL.fullmatch(o) or re.fullmatch("team:.+", o)],
-            tags={"domain": re.sub(r"[^\w.-]+", "_", spec.domain, flags=re.ASCII)[:63]}
-            if spec.domain
-            else {},
+            tags=_tags(spec),
             kinds=kinds,
             # An edited dataset file makes its assets stale, as new code does.
             code_version=f"{__version__}-{spec.sha256()[:8]}",
@@ -150,6 +148,17 @@ def _without_message(error: Exception) -> dg.Failure:
         allow_retries=False,
     )
     return failure.with_traceback(error.__traceback__)
+
+
+def _tags(spec: DatasetSpec) -> dict[str, str]:
+    """The dataset's domain and tags, in the letters that Dagster takes."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII)[:63].strip("_")
+
+    tags = {plain(tag): "" for tag in spec.tags}
+    domain = {"domain": plain(spec.domain)} if spec.domain else {}
+    return {tag: value for tag, value in (tags | domain).items() if tag}
 
 
 def _check_specs(spec: DatasetSpec, stage: str) -> list[dg.AssetCheckSpec]:

@@ -51,7 +51,7 @@ def table_keys(spec: DatasetSpec) -> dict[str, dg.AssetKey]:
 def table_results(
     spec: DatasetSpec, keys: Mapping[str, dg.AssetKey], result: StageResult
 ) -> Iterator[dg.MaterializeResult]:
-    """What a release made of each table: its rows, its columns, and where these come from."""
+    """What a release made of each table: rows, scores, columns, and where these come from."""
     assert result.version is not None
     graph = Graph(spec.tables)
     for name, key in keys.items():
@@ -72,6 +72,7 @@ def table_results(
                 "dagster/column_lineage": dg.TableColumnLineage(lineage),
                 "dagster/table_name": f"{spec.name}.{name}",
                 "release": result.version.id,
+                **result.metadata["scores"].get(name, {}),
             },
             data_version=dg.DataVersion(result.version.id.rpartition("-")[2]),
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from browser_kit import Browser, chromium, why_not
 
 from aigc_pipeline.lake import Lake
 
@@ -58,3 +60,12 @@ def orders() -> pl.DataFrame:
         )
         .with_columns(gross=(pl.col("net") + pl.col("tax")).round(1))
     )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; tests that look at pages are skipped where there is none."""
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    with chromium() as running:
+        yield running

@@ -172,13 +172,14 @@ def test_fit_refuses_wrong_options_before_it_trains(
 def test_evaluate_scores_files_and_writes_a_report(project: Path, tmp_path: Path) -> None:
     synthetic, report = tmp_path / "s.csv", tmp_path / "report.html"
     aigc("sample", "m", "-n", 178, "-o", synthetic)
-    options = ["--target", "cultivar", "--output", report, "--json"]
+    options = ["--target", "cultivar", "--output", report, "--locale", "zh", "--json"]
     done = aigc("evaluate", "data/wine.csv", synthetic, *options)
     assert done.code == 0, done.err
     scores = {score["score"]: score["value"] for score in done.json}
     assert 0 <= scores["shape_error"] < 0.5
     assert 0 <= scores["detection_auc"] <= 1
-    assert "<html" in report.read_text(encoding="utf-8").lower()
+    assert '<html lang="zh">' in report.read_text(encoding="utf-8")
+    assert aigc("evaluate", "a.csv", synthetic, "--locale", "klingon").code == 2
 
 
 def test_evaluate_looks_at_the_model_too(project: Path, tmp_path: Path) -> None:

@@ -127,6 +127,21 @@ def test_scores_are_floats_that_the_ui_can_chart(released: Run) -> None:
     assert Path(metadata["report"]).is_file()
 
 
+def test_stages_show_pictures_and_tables(released: Run) -> None:
+    for stage, name in (("model", "loss"), ("evaluation", "worst_columns")):
+        assert "](data:image/svg+xml;base64," in released.metadata(stage)[name]
+    assert released.metadata("validated")["rules_broken"] == "Every rule holds."
+    assert released.metadata("validated")["missing"] == "No value is missing."
+    assert "| barolos | wines | 30 |" in released.metadata("synthetic")["made"]
+
+
+def test_a_release_leads_to_its_pages_and_keeps_its_scores(released: Run) -> None:
+    metadata = released.metadata("release")
+    for page in ("report", "dictionary", "contract"):
+        assert Path(metadata[page]).is_file()
+    assert metadata["detection_auc"] == released.metadata("evaluation")["detection_auc"]
+
+
 def test_nothing_real_is_kept_by_dagster(released: Run, project: Path) -> None:
     assert SECRET in (project / "data" / "wine.csv").read_text(encoding="utf-8")
     assert not [entry for entry in released.log if SECRET in entry]

@@ -131,6 +131,14 @@ def test_only_owners_that_dagster_knows_are_shown(project: Path) -> None:
     assert node.owners == ["cellar@example.com", "team:sommeliers"]
 
 
+def test_tags_are_in_letters_that_dagster_takes(project: Path) -> None:
+    edit_dataset(project, "domain: food & drink", "domain: food & drink\ntags: [red wine, <b>, q1]")
+    node = graph(project).resolve_asset_graph().get(dg.AssetKey(["wine", "raw"]))
+    assert {tag: node.tags[tag] for tag in ("red_wine", "b", "q1", "domain")} == {
+        "red_wine": "", "b": "", "q1": "", "domain": "food_drink"
+    }  # fmt: skip
+
+
 def test_an_edited_dataset_file_changes_the_code_version(project: Path) -> None:
     def version() -> str | None:
         return graph(project).resolve_asset_graph().get(dg.AssetKey(["wine", "raw"])).code_version

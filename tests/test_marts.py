@@ -158,8 +158,8 @@ def test_marts_are_published_and_answer_under_any_file_name(lake: Lake, tmp_path
     assert rows_of(lake, "FROM shop_marts.best") == [(most,)]
     comments = rows_of(
         lake,
-        "SELECT comment FROM duckdb_views() WHERE NOT internal UNION ALL SELECT comment"
-        " FROM duckdb_columns() WHERE schema_name = 'shop_marts'",
+        "SELECT comment FROM duckdb_views() WHERE schema_name = 'shop_marts' UNION ALL"
+        " SELECT comment FROM duckdb_columns() WHERE schema_name = 'shop_marts'",
     )
     assert len(comments) == 1 + 3 + 1
     assert all(text.startswith("Synthetic") for (text,) in comments)

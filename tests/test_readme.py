@@ -100,7 +100,9 @@ def test_the_dataset_files_on_relations_are_read(tmp_path: Path) -> None:
     assert graph_of(load_dataset(tmp_path / "clinic.yaml")).order == ["wards", "patients", "visits"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/relations.md", "docs/method.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/catalog.md", "docs/relations.md", "docs/method.md"]
+)
 def test_every_file_that_is_linked_is_there(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for link in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", text):

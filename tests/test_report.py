@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from browser_kit import Browser
 
 from aigc_pipeline.evaluation import Evaluation, Score, check_gates, evaluate, render_report
 from aigc_pipeline.evaluation.result import Influence, Learned
@@ -46,7 +47,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open and data.strip():
-            self.texts.append((self.open[-1], " ".join(data.split())))
+            around = next(tag for tag in reversed(self.open) if tag != "bdi")
+            self.texts.append((around, " ".join(data.split())))
 
     def text(self, tag: str | None = None) -> str:
         return " ".join(text for where, text in self.texts if tag in (None, where))
@@ -223,6 +225,48 @@ def test_a_membership_score_shows_its_confidence_bound(evaluation: Evaluation) -
     assert against_fresh("membership_auc", known) is False
     near = known.model_copy(update={"value": 0.52})
     assert against_fresh("membership_auc", near) is True
+
+
+def test_the_report_speaks_chinese(evaluation: Evaluation) -> None:
+    scores = {
+        **evaluation.scores,
+        "utility_gap": Score(value=None, better="low", why_not="because"),
+    }
+    told = evaluation.model_copy(update={"scores": scores})
+    html, page = render(told, {"detection_auc": Gate(max=0.1)}, locale="zh")
+    assert ("html", {"lang": "zh"}) in page.tags and page.open == []
+    words = page.text()
+    assert (
+        "未通过" in words and "1 项门槛中有 1 项未达标" in words and "门槛要求不高于 0.100" in words
+    )
+    assert "已知局限" in words and "隐私数字说明了什么" in words
+    for english in ("Refused", "Fidelity", "fresh real rows", "shape error", "Not tested", "below"):
+        assert english not in html, english
+    # What says why something failed is English, and says so to whoever reads it aloud.
+    assert '<span lang="en" dir="ltr">because</span>' in html
+
+
+@pytest.mark.parametrize(
+    ("locale", "width", "dark"),
+    [("en", 1280, False), ("en", 400, True), ("zh", 1280, True), ("zh", 400, False)],
+)
+def test_the_report_in_a_browser(
+    evaluation: Evaluation, browser: Browser, tmp_path: Path, locale: str, width: int, dark: bool
+) -> None:
+    found = [Influence(column=EVIL_NAME, informs=EVIL, nats=2.0, share=0.25)] * 12
+    told = evaluation.model_copy(update={"learned": Learned(rows=1_000, influences=found)})
+    gates = {"detection_auc": Gate(max=0.6), "shape_error": Gate(max="holdout")}
+    html, _ = render(told, gates, locale=locale, title=EVIL, owners=[EVIL_NAME])
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    page = browser.open(tmp_path / "report.html", width, dark=dark)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    assert page.errors + page.external + page.overflowing() + page.violations() == []
+    page.press("Tab")  # a keyboard reaches the sections, and the tables that scroll
+    assert page.evaluate("document.activeElement.matches('nav a')")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.scroll')].every(part => part.tabIndex === 0)"
+    )
+    page.close()
 
 
 def test_several_tables_each_have_their_section(evaluation: Evaluation) -> None:

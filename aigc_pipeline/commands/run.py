@@ -130,7 +130,9 @@ def _outcome(lake: Lake, spec: DatasetSpec, display: Display) -> dict[str, Any]:
     if "release" in display.results:
         schemas = display.results["release"].metadata["schema"]
         sql = example_query(spec, schemas[next(iter(spec.tables))])
-        outcome["release"] = _version(display, "release").id
+        version = _version(display, "release")
+        outcome["release"] = version.id
+        outcome["paths"]["dictionary"] = str(version.path / "dictionary.html")
         outcome["paths"]["warehouse"] = str(lake.warehouse)
         outcome["example"] = {"sql": sql, "rows": query(lake, sql).frame.rows(named=True)}
     return outcome

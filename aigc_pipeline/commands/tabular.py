@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Quality = Literal["draft", "standard", "high"]
 Family = Literal["autoregressive", "diffusion", "vae", "gan", "auto"]
+Language = Literal["en", "zh"]
 # Share of the training file that judges where no holdout file is given.
 HOLDOUT = 0.2
 
@@ -211,6 +212,9 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="HTML report to write.")
     ] = None,
+    locale: Annotated[
+        Language, typer.Option(help="Language of the report: English or Chinese.")
+    ] = "en",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the judging models.")] = 0,
     types: Types = None,
     delimiter: Delimiter = ",",
@@ -261,14 +265,21 @@ def evaluate(
         show_scores(scores, [])
     if output is not None:
         from aigc_pipeline.lake import write_atomically
+        from aigc_pipeline.pages import Messages
         from aigc_pipeline.spec import DatasetSpec
 
         spec = DatasetSpec(
             name="evaluation",
             title=f"{Path(synthetic).name} against {Path(train).name}",
             tables={name: table},
+            locale=locale,
         )
-        facts = {"real": train, "synthetic": synthetic, "holdout": holdout or "split off"}
+        text = Messages(spec.locale)
+        facts: dict[str, str] = {
+            text("facts.real_file"): train,
+            text("facts.synthetic_file"): synthetic,
+            text("facts.holdout_file"): holdout or text("facts.split_off"),
+        }
         report = evaluation.render_report(spec, {name: result}, [], facts)
         write_atomically(output, report.encode())
         show.note(f"wrote {output}")

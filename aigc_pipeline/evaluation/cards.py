@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from aigc_pipeline.evaluation.gates import limit
-from aigc_pipeline.evaluation.result import GateResult, Score, Telling
-from aigc_pipeline.evaluation.wording import WORDS, Words, against_fresh, percent, written
+from aigc_pipeline.evaluation.result import (
+    QUERIES,
+    RELATIONS,
+    Evaluation,
+    GateResult,
+    Score,
+    Telling,
+)
+from aigc_pipeline.evaluation.wording import WORDS, Words, against_fresh, written
+from aigc_pipeline.pages import Messages, isolated, percent
 from aigc_pipeline.spec import DatasetSpec
 
 TELLING = 8
+PLACES = {RELATIONS: "report.across", QUERIES: "report.queries"}
+PLAIN = Words("quality", "Fidelity")  # of a score that has no words of its own
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,8 @@ class Card:
     """One score as the report shows it."""
 
     name: str
-    words: Words
+    title: str
+    group: str
     score: Score
     value: str
     reference: str | None
@@ -34,60 +45,114 @@ class GateRow:
     """One gate's verdict in the report's own units."""
 
     gate: GateResult
+    place: str  # the table, or what stands for all of them
     title: str
     value: str
     limit: str
     reference: str
+    why_not: str | None
 
 
-def make_card(name: str, score: Score, gate: GateResult | None) -> Card:
-    """A score with its words and its verdict."""
-    words = WORDS.get(name) or Words(name, "quality", "Fidelity", score.description)
+def make_card(
+    name: str,
+    score: Score,
+    gate: GateResult | None,
+    text: Messages,
+    evaluation: Evaluation | None = None,
+) -> Card:
+    """A score with its words and its verdict; `evaluation` is the table's, if it is of one."""
+    words = WORDS.get(name, PLAIN)
     return Card(
         name=name,
-        words=words,
+        title=_title(name, text),
+        group=words.group,
         score=score,
-        value=written(score.value, words.unit),
-        reference=None if score.reference is None else written(score.reference, words.unit),
-        upper=None if score.upper is None else written(score.upper, words.unit),
+        value=written(score.value, words.unit, text),
+        reference=None if score.reference is None else written(score.reference, words.unit, text),
+        upper=None if score.upper is None else written(score.upper, words.unit, text),
         as_fresh=against_fresh(name, score),
         gate=gate,
-        meaning=f"{score.description}." if words.group == "Utility" else words.meaning,
+        meaning=_meaning(name, score, text, evaluation),
     )
+
+
+def _title(name: str, text: Messages) -> str:
+    key = f"scores.{name}.title"
+    return text(key) if key in text else name
+
+
+def _meaning(name: str, score: Score, text: Messages, evaluation: Evaluation | None) -> str:
+    key = f"scores.{name}.meaning"
+    if key not in text:
+        return text.reason(score.description)
+    target = evaluation and evaluation.settings and evaluation.settings.target
+    classes = "AUC" in score.description
+    numbers = "R²" in score.description
+    measure = " / ".join(["AUC"] * classes + ["R²"] * numbers)
+    return text(key, target=isolated(target or "target"), measure=measure)
 
 
 def gate_row(
-    spec: DatasetSpec, scores: Mapping[str, Mapping[str, Score]], gate: GateResult
+    spec: DatasetSpec,
+    scores: Mapping[str, Mapping[str, Score]],
+    gate: GateResult,
+    text: Messages,
 ) -> GateRow:
     """A gate's verdict; `scores` are those of each table."""
-    words = WORDS.get(gate.score) or Words(gate.score, "quality", "Fidelity", "")
+    words = WORDS.get(gate.score, PLAIN)
     score = scores.get(gate.table, {}).get(gate.score)
-    asked = spec.gates.get(gate.score)
-    limits = []
-    if asked is not None and score is not None and gate.value is not None:
-        for word, end, side in (("at least", asked.min, -1), ("at most", asked.max, 1)):
-            number = limit(score, end, side)
-            if number is not None:
-                note = ", from fresh real rows" if end == "holdout" else ""
-                if not note and side > 0 and score.upper is not None:
-                    note = " with 95 % confidence"
-                limits.append(f"{word} {written(number, words.unit)}{note}")
-    value = written(gate.value, words.unit)
-    if not gate.passed and gate.value is not None and any(value in text for text in limits):
+    limits = _limits(spec, gate, score, words, text)
+    value = written(gate.value, words.unit, text)
+    if not gate.passed and gate.value is not None and any(value in part for part in limits):
         value = f"{gate.value:.8g}"  # rounding would hide by how much it misses
+    asked = limits[0] if len(limits) == 1 else gate.limit
+    if len(limits) == 2:
+        asked = text("gates.and", first=limits[0], second=limits[1])
+    why_not = None
+    if gate.value is None and not gate.passed:
+        reason = (score and score.why_not) or "it is missing from the evaluation"
+        why_not = text("gates.not_evaluated", reason=text.reason(reason))
     return GateRow(
         gate=gate,
-        title=words.title,
+        place=text(PLACES[gate.table]) if gate.table in PLACES else gate.table,
+        title=_title(gate.score, text),
         value=value,
-        limit=" and ".join(limits) or gate.limit,
-        reference=written(score.reference if score else None, words.unit),
+        limit=asked,
+        reference=written(score.reference if score else None, words.unit, text),
+        why_not=why_not,
     )
+
+
+def _limits(
+    spec: DatasetSpec, gate: GateResult, score: Score | None, words: Words, text: Messages
+) -> list[str]:
+    """What a gate asks for, an end each: a number with its unit, and where that is from."""
+    asked = spec.gates.get(gate.score)
+    if asked is None:
+        return []
+    if gate.value is None and gate.passed:
+        return [text("gates.no_target")]
+    found: list[str] = []
+    for key, end, side in (("gates.at_least", asked.min, -1), ("gates.at_most", asked.max, 1)):
+        if end is None:
+            continue
+        number = end if score is None or end != "holdout" else limit(score, end, side)
+        if not isinstance(number, float):
+            found.append(text(key, number=text("gates.fresh")))
+            continue
+        part = text(key, number=written(number, words.unit, text))
+        if end == "holdout":
+            part = text("gates.from_fresh", limit=part)
+        elif side > 0 and score is not None and score.upper is not None:
+            part = text("gates.confident", limit=part)
+        found.append(part)
+    return found
 
 
 def in_groups(cards: Sequence[Card]) -> dict[str, list[Card]]:
     """Cards by what they are about; groups without any left out."""
     groups = {
-        group: [card for card in cards if card.words.group == group]
+        group: [card for card in cards if card.group == group]
         for group in ("Fidelity", "Utility", "Privacy")
     }
     return {group: found for group, found in groups.items() if found}

@@ -15,14 +15,13 @@ from typing import Any
 from markupsafe import Markup
 
 from aigc_pipeline.evaluation.result import ColumnScore, Evaluation
-from aigc_pipeline.evaluation.wording import percent
+from aigc_pipeline.pages import Messages, percent
 from aigc_pipeline.spec import Kind
 
 WIDTH, HEIGHT = 280, 84  # of a histogram, in its own units
 HEATMAP_COLUMNS = 60  # at most; those with the largest errors
 DOT_COLUMNS = 30
 STEPS = (0.01, 0.02, 0.05, 0.10, 0.20)  # where the heatmap's colours change
-HEAT_LABELS = ["below 1 %", "to 2 %", "to 5 %", "to 10 %", "to 20 %", "more"]
 
 # Altair wants colours; each of these stands for a CSS variable and is replaced in the SVG.
 INK, GRID, EMPTY = "#010101", "#010102", "#010103"
@@ -67,10 +66,11 @@ def histogram(column: ColumnScore) -> Histogram | None:
         low, high = low + 0.5, high - 0.5
     ticks = [low, (low + high) / 2, high] if high > low else [low]
     outline = f"M0,{HEIGHT}{steps}V{HEIGHT}"
-    return Histogram(bars, outline, [_tick(value, column.kind) for value in ticks])
+    return Histogram(bars, outline, [tick(value, column.kind) for value in ticks])
 
 
-def _tick(value: float, kind: Kind | None) -> str:
+def tick(value: float, kind: Kind | None) -> str:
+    """A number short enough for an axis, or a day."""
     if kind == Kind.DATETIME:
         return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=value)).strftime("%Y-%m-%d")
     for size, letter in ((1e12, "T"), (1e9, "bn"), (1e6, "M"), (1e4, "k")):
@@ -82,7 +82,17 @@ def _tick(value: float, kind: Kind | None) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def heatmap(evaluation: Evaluation) -> Markup | None:
+def heat_labels(text: Messages) -> list[str]:
+    """What the heatmap's colours stand for."""
+    shares = [f"{100 * step:.0f} %" for step in STEPS]
+    return [
+        text("pairs.below", share=shares[0]),
+        *(text("pairs.to", share=share) for share in shares[1:]),
+        text("pairs.more"),
+    ]
+
+
+def heatmap(evaluation: Evaluation, text: Messages) -> Markup | None:
     """Trend error of every pair of columns as one picture; None for fewer than two columns."""
     import altair as alt
 
@@ -119,11 +129,7 @@ def heatmap(evaluation: Evaluation) -> Markup | None:
         )
         .properties(width=alt.Step(step), height=alt.Step(step))
     )
-    label = (
-        f"Map of the trend error of {len(cells)} pairs of columns; the largest are in the table"
-        " that follows"
-    )
-    return _draw(chart, label)
+    return _draw(chart, text("pairs.picture", count=len(cells)))
 
 
 def _level(error: float | None) -> int:
@@ -162,7 +168,10 @@ def _draw(chart: Any, label: str) -> Markup:
     import vl_convert
 
     chart = (
-        chart.configure(background="transparent", font="system-ui, sans-serif", aria=False)
+        # Room for labels where the browser's font is wider than the one they were measured in.
+        chart.configure(
+            background="transparent", font="system-ui, sans-serif", aria=False, padding=20
+        )
         .configure_view(stroke=None)
         .configure_axis(labelColor=INK, domainColor=GRID, tickColor=GRID)
     )
@@ -170,6 +179,8 @@ def _draw(chart: Any, label: str) -> Markup:
     for colour, variable in VARIABLES.items():
         svg = svg.replace(f'"{colour}"', f'"var({variable})"')
     opening, inside = svg.split(">", 1)
+    # The picture is one image with one text: its parts have no roles of their own.
+    inside = re.sub(r"<[^>]*>", lambda tag: re.sub(r' (role|aria-\w+)="[^"]*"', "", tag[0]), inside)
     size = dict(re.findall(r'(width|viewBox)="([^"]*)"', opening))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size["viewBox"]}" role="img"'

@@ -41,14 +41,15 @@ def distributions(
     for index, name in enumerate(coder.numeric):
         real, other = train[name].to_numpy(), synthetic[name].to_numpy()
         present = ~np.isnan(real)
-        found[name] = _numbers(
-            coder.schema[name],
-            real[present],
-            other[~np.isnan(other)],
-            coder.who[present],
-            (coder.low[index], coder.high[index]),
-            least,
+        protected = (coder.low[index], coder.high[index])
+        other = other[~np.isnan(other)]
+        shown = _numbers(
+            coder.schema[name], real[present], other, coder.who[present], protected, least
         )
+        if shown is not None and len(other):
+            means = [float(np.clip(part, *protected).mean()) for part in (real[present], other)]
+            shown = shown.model_copy(update={"means": tuple(means)})
+        found[name] = shown
     codes = [coder.encode(table).codes for table in (train, synthetic)]
     for index, name in enumerate(coder.categories):
         real, other = (table[:, index] for table in codes)

@@ -32,12 +32,14 @@ NULLS = "Largest difference between the shares of missing values of a column"
 class Marks:
     """The errors of one table against the training rows; NaN where one could not be computed.
 
-    shape, nulls: float64 [columns, numeric ones first]. trend: float64 [columns, columns].
+    shape, nulls: float64 [columns, numeric ones first]. trend, strength: float64 [columns,
+    columns]; strength is the table's own (`Fidelity.strength` the training rows').
     """
 
     shape: np.ndarray
     nulls: np.ndarray
     trend: np.ndarray
+    strength: np.ndarray
 
     def summary(self) -> np.ndarray:
         """Mean shape error, mean trend error, largest null rate difference: float64 [3]."""
@@ -56,6 +58,7 @@ class Fidelity:
         self.nulls = null_rates(train)
         self.joint = self._joint(bins(train, self.sizes))
         self.correlation = correlations(train.numbers)
+        self.strength = self._strength(self.joint, self.correlation)
 
     def compare(self, table: Coded) -> Marks:
         """The errors of a table of any number of rows, at least one."""
@@ -70,9 +73,19 @@ class Fidelity:
         ours = self._joint(bins(table, self.sizes))
         for pair, real in self.joint.items():
             trend[pair] = trend[pair[::-1]] = np.abs(real - ours[pair]).sum() / 2
-        numbers = slice(self.numeric)
-        trend[numbers, numbers] = np.abs(self.correlation - correlations(table.numbers)) / 2
-        return Marks(shape, np.abs(self.nulls - null_rates(table)), trend)
+        numbers, linear = slice(self.numeric), correlations(table.numbers)
+        trend[numbers, numbers] = np.abs(self.correlation - linear) / 2
+        nulls = np.abs(self.nulls - null_rates(table))
+        return Marks(shape, nulls, trend, self._strength(ours, linear))
+
+    def _strength(self, joint: dict[tuple[int, int], np.ndarray], linear: np.ndarray) -> np.ndarray:
+        """How far two columns depend on each other: correlation, or Cramér's V."""
+        columns = self.numeric + len(self.sizes)
+        found = np.full((columns, columns), np.nan)
+        found[: self.numeric, : self.numeric] = linear
+        for pair, shares in joint.items():
+            found[pair] = cramers_v(shares.reshape(-1, self.sizes[pair[1] - self.numeric]))
+        return found
 
     def _shares(self, table: Coded) -> list[np.ndarray]:
         return [
@@ -122,7 +135,7 @@ def compare(
     nulls = [judge.nulls, null_rates(synthetic)]
     columns = [_column(schema, names[i], i, ours, fresh, nulls) for i in order]
     pairs = [
-        _pair(names, min(i, j), max(i, j), ours, fresh, len(coder.numeric))
+        _pair(names, min(i, j), max(i, j), ours, fresh, judge)
         for position, i in enumerate(order)
         for j in order[position + 1 :]
     ]
@@ -172,13 +185,15 @@ def _column(
 
 
 def _pair(
-    names: list[str], first: int, second: int, ours: Marks, fresh: Marks | None, numeric: int
+    names: list[str], first: int, second: int, ours: Marks, fresh: Marks | None, judge: Fidelity
 ) -> PairScore:
     return PairScore(
         columns=(names[first], names[second]),
-        measure="correlation" if second < numeric else "contingency",
+        measure="correlation" if second < judge.numeric else "contingency",
         trend_error=number(ours.trend[first, second]),
         reference=number(fresh.trend[first, second]) if fresh else None,
+        real=number(judge.strength[first, second]),
+        synthetic=number(ours.strength[first, second]),
     )
 
 
@@ -237,6 +252,19 @@ def correlations(numbers: np.ndarray) -> np.ndarray:
     constant = np.array([len(np.unique(numbers[present[:, i], i])) < 2 for i in range(columns)])
     result[constant, :] = result[:, constant] = np.nan
     return np.clip(result, -1, 1)
+
+
+def cramers_v(shares: np.ndarray) -> float:
+    """Cramér's V of a cross table of shares: 0 without any dependence, 1 where one column decides
+    the other; NaN where either has one value only. Cramér (1946), ch. 21.
+    """
+    rows, columns = shares.sum(1), shares.sum(0)
+    shares = shares[rows > 0][:, columns > 0]
+    if min(shares.shape) < 2:
+        return np.nan
+    expected = np.outer(rows[rows > 0], columns[columns > 0])
+    excess = (shares**2 / expected).sum() - 1
+    return float(np.sqrt(np.clip(excess / (min(shares.shape) - 1), 0, 1)))
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

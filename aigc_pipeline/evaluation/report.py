@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aigc_pipeline import __version__
 from aigc_pipeline.evaluation import charts
 from aigc_pipeline.evaluation.cards import gate_row, in_groups, make_card, telling_rows
 from aigc_pipeline.evaluation.query_page import asked
@@ -25,9 +24,10 @@ from aigc_pipeline.evaluation.result import (
     PairScore,
     QueryFidelity,
 )
-from aigc_pipeline.evaluation.wording import percent
+from aigc_pipeline.evaluation.wording import DASH
 from aigc_pipeline.features.category import OTHER
-from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.pages import Messages, percent, render
+from aigc_pipeline.spec import DatasetSpec, Kind
 
 OPEN_COLUMNS = 12  # column cards that are not folded away
 WORST_PAIRS = 10
@@ -42,53 +42,51 @@ def render_report(
     relations: RelationalEvaluation | None = None,
     queries: QueryFidelity | None = None,
 ) -> str:
-    """The report as one self-contained HTML page.
+    """The report as one self-contained HTML page, in the dataset file's language.
 
     Args:
-        spec: the dataset file; its title, owners and gates are shown.
+        spec: the dataset file; its title, owners, gates and `locale` count.
         evaluations: by table name.
         gates: the verdicts; without any, the page says that nothing was judged.
         facts: where the rows come from, shown as they are.
         relations: how the tables hang together, where they refer to each other.
         queries: how BI's queries are answered.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
+    text = Messages(spec.locale)
     scores = {name: e.scores for name, e in evaluations.items()}
     if relations is not None:
         scores[RELATIONS] = relations.scores
     if queries is not None:
         scores[QUERIES] = queries.scores
-    rows = [gate_row(spec, scores, gate) for gate in gates]
-    return environment.get_template("report.html.j2").render(
+    rows = [gate_row(spec, scores, gate, text) for gate in gates]
+    return render(
+        Path(__file__).parent / "templates" / "report.html.j2",
+        text,
         spec=spec,
         title=spec.title or spec.name,
-        tables=[_table(name, e, gates) for name, e in evaluations.items()],
-        across=None if relations is None else across(relations, gates),
-        queries=None if queries is None else asked(spec, queries, gates),
+        tables=[_table(name, e, gates, text) for name, e in evaluations.items()],
+        across=None if relations is None else across(relations, gates, text),
+        queries=None if queries is None else asked(spec, queries, gates, text),
+        several=len(evaluations) > 1 or relations is not None or queries is not None,
         gates=rows,
         missed=[row for row in rows if not row.gate.passed],
         facts=facts,
-        version=__version__,
-        heat_labels=charts.HEAT_LABELS,
+        heat_labels=charts.heat_labels(text),
         chart_size=(charts.WIDTH, charts.HEIGHT),
     )
 
 
-def _table(name: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> dict[str, Any]:
+def _table(
+    name: str, evaluation: Evaluation, gates: Sequence[GateResult], text: Messages
+) -> dict[str, Any]:
     """What the template needs of one table."""
     judged = {gate.score: gate for gate in gates if gate.table == name}
-    cards = [make_card(s, score, judged.get(s)) for s, score in evaluation.scores.items()]
+    cards = [
+        make_card(s, score, judged.get(s), text, evaluation)
+        for s, score in evaluation.scores.items()
+    ]
     columns = sorted(evaluation.columns, key=_column_order)
-    shown = [(column, charts.histogram(column), _bars(column)) for column in columns]
+    shown = [(_column(column), charts.histogram(column), _bars(column)) for column in columns]
     dots, scale = charts.dots(evaluation)
     pairs = [p for p in evaluation.pairs if p.trend_error is not None]
     return {
@@ -99,10 +97,10 @@ def _table(name: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> di
         "counts": {k: f"{v:,.0f}" for k, v in evaluation.facts.items()},
         "open_columns": shown[:OPEN_COLUMNS],
         "other_columns": shown[OPEN_COLUMNS:],
-        "heatmap": charts.heatmap(evaluation),
+        "heatmap": charts.heatmap(evaluation, text),
         "dots": dots,
         "dots_scale": scale,
-        "pairs": sorted(pairs, key=_beyond_fresh, reverse=True)[:WORST_PAIRS],
+        "pairs": [_pair(p) for p in sorted(pairs, key=_beyond_fresh, reverse=True)[:WORST_PAIRS]],
         "pairs_left_out": len(evaluation.pairs) - len(pairs),
         "telling": telling_rows(evaluation.telling),
         "learned": evaluation.learned,
@@ -119,6 +117,32 @@ def _column_order(column: ColumnScore) -> float:
 def _beyond_fresh(pair: PairScore) -> float:
     """By how much a pair's error exceeds that of fresh real rows."""
     return (pair.trend_error or 0.0) - (pair.reference or 0.0)
+
+
+def _column(column: ColumnScore) -> dict[str, Any]:
+    """A column's figures, its means as people read them."""
+    shown = column.distribution
+    means = shown.means if shown is not None else None
+    return {
+        **dict(column),
+        "folded": shown.folded if shown is not None else 0,
+        "means": None if means is None else [_mean(value, column.kind) for value in means],
+    }
+
+
+def _mean(value: float, kind: Kind | None) -> str:
+    if kind == Kind.DATETIME:
+        return charts.tick(value, kind)
+    return f"{float(f'{value:.4g}'):,.10g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _pair(pair: PairScore) -> dict[str, Any]:
+    """A pair's figures; its strengths are correlations or Cramér's V."""
+    strengths = [
+        DASH if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+        for value in (pair.real, pair.synthetic)
+    ]
+    return {**dict(pair), "strengths": strengths}
 
 
 def _bars(column: ColumnScore) -> list[dict[str, Any]]:

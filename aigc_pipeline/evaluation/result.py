@@ -53,6 +53,7 @@ class Distribution(Model):
     real: list[float]
     synthetic: list[float]
     folded: int = 0  # distinct values behind "(other)"
+    means: tuple[float, float] | None = None  # of a number, within the protected range
 
 
 class ColumnScore(Model):
@@ -69,12 +70,17 @@ class ColumnScore(Model):
 
 
 class PairScore(Model):
-    """How the dependence between two columns compares; `reference` is the holdout's."""
+    """How the dependence between two columns compares; `reference` is the holdout's error.
+
+    real, synthetic: its strength, a Pearson correlation or Cramér's V of the cross table.
+    """
 
     columns: tuple[str, str]
     measure: Literal["correlation", "contingency"]
     trend_error: float | None
     reference: float | None = None
+    real: float | None = None
+    synthetic: float | None = None
 
 
 class Telling(Model):

@@ -17,11 +17,13 @@ from aigc_pipeline.spec.base import (
 )
 from aigc_pipeline.spec.dataset import (
     GATED_SCORES,
+    LOCALES,
     QUERY_SCORES,
     RELATIONAL_SCORES,
     DatasetSpec,
     EvaluationSpec,
     Gate,
+    Locale,
 )
 from aigc_pipeline.spec.learning import (
     DpSpec,
@@ -51,6 +53,7 @@ from aigc_pipeline.spec.table import (
 
 __all__ = [
     "GATED_SCORES",
+    "LOCALES",
     "NAME",
     "QUERY_SCORES",
     "RELATIONAL_SCORES",
@@ -67,6 +70,7 @@ __all__ = [
     "Gate",
     "GeneratorSpec",
     "Kind",
+    "Locale",
     "MartSpec",
     "Model",
     "Name",

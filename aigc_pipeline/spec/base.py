@@ -39,6 +39,8 @@ def check_table_name(name: str) -> str:
             f'{name!r} cannot name a table: leave out / \\ : * ? " < > | and control characters,'
             " a leading dot and outer spaces"
         )
+    if len(name.encode()) > 200:  # file systems take 255, and other parts are added
+        raise ValueError(f"{name[:40]!r}… cannot name a table: it may have at most 200 bytes")
     return name
 
 

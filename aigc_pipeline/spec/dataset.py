@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -47,6 +47,10 @@ RELATIONAL_SCORES = (
 )
 
 
+Locale = Literal["en", "zh"]
+LOCALES: tuple[Locale, ...] = get_args(Locale)  # languages of pages
+
+
 class Gate(Model):
     """A threshold; `holdout` stands for the figure that fresh real rows get.
 
@@ -80,7 +84,9 @@ class DatasetSpec(Model):
     domain: str | None = Field(
         None, description="e.g. finance, healthcare, e-commerce, manufacturing"
     )
-    owners: list[str] = Field([])
+    owners: list[str] = Field([], description="Whom to ask: addresses, or team:name")
+    tags: list[str] = Field([], description="Words to find it by, in Dagster and the data contract")
+    locale: Locale = Field("en", description="Language of the report and the data dictionary")
     tables: dict[Name, TableSpec] = Field(min_length=1)
     generator: GeneratorSpec = GeneratorSpec()
     privacy: PrivacySpec = PrivacySpec()

@@ -22,6 +22,7 @@ from aigc_pipeline.evaluation.relational import entities_of
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.marts import read_marts
+from aigc_pipeline.pages import Messages, isolated
 from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
@@ -29,6 +30,7 @@ from aigc_pipeline.spec import DatasetSpec, TableSpec
 from aigc_pipeline.stages.databases import is_database
 from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.learn import BASELINE, load_model, read_rows
+from aigc_pipeline.stages.pictures import worst_columns
 from aigc_pipeline.stages.prepare import read_schema
 from aigc_pipeline.stages.result import StageResult, check
 from aigc_pipeline.tabular import TableModel
@@ -104,15 +106,20 @@ def evaluate(
     assert draft.version is not None
     missed = [f"{gate.table}: {gate.message}" for gate in gates if not gate.passed]
     message = "; ".join(missed) or f"{len(gates)} gates passed"
-    scores = {
+    return StageResult(
+        draft.version,
+        {"scores": _figures(stored), "report": draft.version.path / "report.html"},
+        [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
+        worst_columns(stored["evaluations"]),
+    )
+
+
+def _figures(stored: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """By table, the values of all scores that have one; `stored` is a `scores.json`."""
+    return {
         name: {key: score["value"] for key, score in found.items() if score["value"] is not None}
         for name, found in scored(stored).items()
     }
-    return StageResult(
-        draft.version,
-        {"scores": scores, "report": draft.version.path / "report.html"},
-        [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
-    )
 
 
 def _ask_queries(
@@ -187,40 +194,44 @@ def _facts(
     spec: DatasetSpec, synthetic: Version, model: Version, models: dict[str, TableModel]
 ) -> dict[str, str]:
     """Provenance lines for the report."""
+    text = Messages(spec.locale)
     families = dict.fromkeys(fitted.card["family"] for fitted in models.values())
     families = families or {spec.generator.family: None}
     warnings = [
-        f"{name}: {text}"
+        f"{name}: {warning}"
         for name, fitted in models.items()
-        for text in fitted.card["history"].get("warnings", [])
+        for warning in fitted.card["history"].get("warnings", [])
     ]
-    facts = {
-        "Dataset": spec.name,
-        "Synthetic version": synthetic.id,
-        "Made at": synthetic.manifest["created_at"],
-        "Seed": str(synthetic.meta["seed"]),
-        "Model": f"{', '.join(families)}, quality {model.meta['quality']}, {model.id}",
-        "Protected values": f"fewer than {spec.privacy.min_subjects} subjects",
-        "Differential privacy": _dp(spec, model),
-        "Code version": synthetic.manifest["code_version"],
+    learned_by = {
+        "families": ", ".join(families),
+        "quality": model.meta["quality"],
+        "version": model.id,
     }
-    return facts | ({"Warnings of the training": "; ".join(warnings)} if warnings else {})
+    facts: dict[str, str] = {
+        "dataset": spec.name,
+        "version": synthetic.id,
+        "made_at": synthetic.manifest["created_at"],
+        "seed": str(synthetic.meta["seed"]),
+        "model": text("facts.model_text", **learned_by),
+        "protected": text("facts.protected_text", least=spec.privacy.min_subjects),
+        "dp": _dp(spec, model, text),
+        "code": synthetic.manifest["code_version"],
+    }
+    facts |= {"warnings": text.reason("; ".join(warnings))} if warnings else {}
+    return {text(f"facts.{key}"): value for key, value in facts.items()}
 
 
-def _dp(spec: DatasetSpec, model: Version) -> str:
+def _dp(spec: DatasetSpec, model: Version, text: Messages) -> str:
     """What the models' training guarantees, in words."""
     spent = model.meta.get("dp", {})
     if not spent:
-        return "none"
-    whom = f"each {spec.privacy.subject}" if spec.privacy.subject else "each training row"
-    budgets = "; ".join(
-        f"{table}: epsilon {dp['epsilon']:.3f}, delta {dp['delta']:.2g}"
+        return text("facts.dp_none")
+    budgets = [
+        text("facts.dp_table", table=isolated(table), epsilon=dp["epsilon"], delta=dp["delta"])
         for table, dp in spent.items()
-    )
-    return (
-        f"{budgets}, for {whom}. It covers the models and all rows they make, not this page: its"
-        " scores compare with real rows."
-    )
+    ]
+    whom = isolated(spec.privacy.subject) if spec.privacy.subject else text("facts.dp_row")
+    return text("facts.dp_text", budgets=text("page.stop").join(budgets), whom=whom)
 
 
 def release(lake: Lake, spec: DatasetSpec) -> StageResult:
@@ -251,5 +262,11 @@ def release(lake: Lake, spec: DatasetSpec) -> StageResult:
         if rows == expected
         else f"the warehouse has {rows} rows, the release {expected}",
     )
+    pages = {
+        name.partition(".")[0]: approved.path / name
+        for name in ("report.html", "dictionary.html", "contract.odcs.yaml")
+        if name in approved.files()
+    }
     metadata = {"rows": rows, "schema": schemas, "warehouse": warehouse, "release": approved.id}
+    metadata |= pages | {"scores": _figures(approved.read_json("scores.json"))}
     return StageResult(approved, metadata, [answers])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from aigc_pipeline import __version__
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.training import Compute, Progress, silent
@@ -20,6 +22,7 @@ from aigc_pipeline.relations.plan import TablePlan
 from aigc_pipeline.relations.settle import settle
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.stages import pictures
 from aigc_pipeline.stages.databases import Databases, is_database, rules_hold
 from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.prepare import read_schema, scenario_tables
@@ -44,6 +47,7 @@ def train(
     generator = spec.generator.model_copy(update={"quality": quality} if quality else {})
     seed = spec.synthesis.seed if seed is None else seed
     losses: dict[str, dict[str, Any]] = {}
+    curves: dict[str, list[dict[str, float]]] = {}
     spent: dict[str, dict[str, float]] = {}
     cut_short = []
     with lake.writing(
@@ -76,6 +80,7 @@ def train(
             if model.card["dp"] is not None:
                 spent[name] = {key: model.card["dp"][key] for key in ("epsilon", "delta")}
             history = model.card["history"]
+            curves[name] = history["looks"]
             losses[name] = {
                 "held_out_loss": history["best_loss"],
                 "steps": history["steps"],
@@ -94,7 +99,19 @@ def train(
     )
     checks = [check("model", "trained_to_convergence", not cut_short, message)]
     metadata = {"losses": losses, "seed": seed} | ({"dp": spent} if spent else {})
-    return StageResult(draft.version, metadata, checks)
+    return StageResult(draft.version, metadata, checks, pictures.losses(curves))
+
+
+def weights_sha256(model: Version) -> str:
+    """A hash of what a model's rows depend on, its weights and codecs, and of nothing else.
+
+    Unlike the version's own, it does not change with the time that the training took.
+    """
+    digest = hashlib.sha256()
+    for name, entry in sorted(model.manifest["files"].items()):
+        if name.endswith((".safetensors", "/codecs.json")):
+            digest.update(f"{name} {entry['sha256']}\n".encode())
+    return digest.hexdigest()
 
 
 def learned_tables(version: Version) -> list[str]:
@@ -142,6 +159,7 @@ def synthesize(
     seed = spec.synthesis.seed if seed is None else seed
     tell = progress or silent
     make = _make_databases if is_database(spec) else _make_tables
+    weights = weights_sha256(model)
     made: dict[str, dict[str, int]] = {}
     odd: list[str] = []
     broken: list[str] = []
@@ -152,12 +170,18 @@ def synthesize(
             notes = {
                 "synthetic": "true",
                 "dataset": spec.name,
+                "table": each.table,
                 "scenario": each.scenario,
                 "seed": str(seed),
+                "model_sha256": weights,
+                "code_version": __version__,
             }
+            if spec.tables[each.table].keep:  # rows of the source, public by declaration
+                notes |= {"synthetic": "false"}
             place = f"{each.scenario}/{each.table}"
+            told = {c.name: c.description for c in each.schema.columns if c.description}
             try:
-                with ShardWriter(draft.path / place, metadata=notes) as writer:
+                with ShardWriter(draft.path / place, metadata=notes, descriptions=told) as writer:
                     for batch in each.batches:
                         writer.write(batch)
             except InputError as error:
@@ -178,7 +202,9 @@ def synthesize(
     validated = input_of(lake, model, "features", "validated")
     schemas = {name: read_schema(validated, name) for name in spec.tables}
     metadata = {"rows": made[BASELINE], "schema": schemas, "scenarios": made, "seed": seed}
-    return StageResult(draft.version, metadata, checks)
+    rows_made = [(name, *each) for name, tables in made.items() for each in tables.items()]
+    shown = {"made": pictures.table(("scenario", "table", "rows"), rows_made)}
+    return StageResult(draft.version, metadata, checks, shown)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from aigc_pipeline.sources import (
 from aigc_pipeline.sources.clean import MIN_ROWS, check_size
 from aigc_pipeline.spec import DatasetSpec, Scenario, Severity, TableSpec
 from aigc_pipeline.stages.databases import is_database, wide_tables
+from aigc_pipeline.stages.pictures import broken_rules, missing_values
 from aigc_pipeline.stages.result import Check, StageResult, check
 from aigc_pipeline.synthesis.balance import check_balance
 from aigc_pipeline.tabular import encode_table
@@ -161,6 +162,7 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
         ),
     ]
     rows = {name: len(df) for name, df in frames.items()}
+    shown = broken_rules(reports) | missing_values(_missing(frames))
     held_out: dict[str, int] = {}
     metadata = {
         "rows": rows,
@@ -170,7 +172,7 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
         "relations": [fact.to_json() for fact in facts],
     }
     if not checks[0].passed:
-        return StageResult(None, metadata, checks)
+        return StageResult(None, metadata, checks, shown)
     with lake.writing(
         spec.name, "validated", inputs={"raw": raw}, spec_sha256=spec.sha256()
     ) as draft:
@@ -182,7 +184,16 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
             draft.write_json(f"{name}/schema.json", schemas[name].model_dump(mode="json"))
             draft.write_json(f"{name}/validation.json", reports[name].model_dump(mode="json"))
         draft.meta.update(rows=rows, relations=metadata["relations"], dropped=dropped)
-    return StageResult(draft.version, metadata, checks)
+    return StageResult(draft.version, metadata, checks, shown)
+
+
+def _missing(frames: dict[str, pl.DataFrame]) -> dict[str, float]:
+    """The share of missing values of every column, as `table.column` where there are several."""
+    return {
+        column if len(frames) == 1 else f"{name}.{column}": count / max(len(df), 1)
+        for name, df in frames.items()
+        for column, count in zip(df.columns, df.null_count().row(0), strict=True)
+    }
 
 
 def _earlier_rows(lake: Lake, dataset: str, table: str) -> pl.DataFrame | None:

@@ -36,11 +36,15 @@ class Check:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage's outcome; `version` is None where a failed check kept it from writing."""
+    """A stage's outcome; `version` is None where a failed check kept it from writing.
+
+    shown: tables and pictures of it as Markdown, by name.
+    """
 
     version: Version | None
     metadata: dict[str, Any]
     checks: list[Check] = field(default_factory=list)
+    shown: dict[str, str] = field(default_factory=dict)
 
 
 def check(

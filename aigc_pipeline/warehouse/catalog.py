@@ -16,12 +16,17 @@ import polars as pl
 
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.lake import Lake
+from aigc_pipeline.warehouse.catalog_overview import OVERVIEW, SQL
 from aigc_pipeline.warehouse.catalog_tables import SCHEMA, TABLES, CatalogTable
+from aigc_pipeline.warehouse.dictionary import how_made
 from aigc_pipeline.warehouse.duck import comment_on, create_table, identifier, run
 from aigc_pipeline.warehouse.marts import places
 from aigc_pipeline.warehouse.record import BASELINE, Release, ReleasedTable, schema_name
 
 Row = dict[str, Any]
+MADE = {"fresh": "generated afresh", "kept": "kept as it is"} | {
+    how: how for how in ("learned", "faked", "computed")
+}
 
 
 def build(connection: duckdb.DuckDBPyConnection, lake: Lake, current: list[Release]) -> None:
@@ -42,6 +47,13 @@ def build(connection: duckdb.DuckDBPyConnection, lake: Lake, current: list[Relea
                 rows[name] += more
     for table in TABLES:
         _write(connection, table, rows[table.name])
+    run(connection, f"CREATE VIEW {identifier(SCHEMA, OVERVIEW.name)} AS {SQL}")
+    _describe(connection, "VIEW", OVERVIEW)
+
+
+def names() -> set[tuple[str, str]]:
+    """Schema and name of every table and view of the catalogue."""
+    return {(SCHEMA, table.name) for table in (*TABLES, OVERVIEW)}
 
 
 def _write(connection: duckdb.DuckDBPyConnection, table: CatalogTable, rows: Iterable[Row]) -> None:
@@ -54,7 +66,12 @@ def _write(connection: duckdb.DuckDBPyConnection, table: CatalogTable, rows: Ite
     connection.register("rows", frame.to_arrow())
     run(connection, f"INSERT INTO {identifier(*place)} SELECT * FROM rows")
     connection.unregister("rows")
-    comment_on(connection, "TABLE", place, f"Synthetic data catalogue. {table.description}")
+    _describe(connection, "TABLE", table)
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, what: str, table: CatalogTable) -> None:
+    place = (SCHEMA, table.name)
+    comment_on(connection, what, place, f"Synthetic data catalogue. {table.description}")
     for column, (_, description) in table.columns.items():
         comment_on(
             connection, "COLUMN", (*place, column), f"Synthetic data catalogue. {description}"
@@ -132,15 +149,13 @@ def _columns(
 ) -> Iterable[Row]:
     # A kept table has no evaluation.
     judged = release.evaluations.get(table.table) if table.scenario == BASELINE else None
-    errors = {c["column"]: c["shape_error"] for c in judged["columns"]} if judged else {}
+    errors = {c["column"]: c for c in judged["columns"]} if judged else {}
     types = dict(table.columns)
     for position, column in enumerate(release.schemas[table.table].columns, 1):
         # A column at a time, so that memory holds the distinct values of one.
         name = identifier(column.name)
         counted = f"SELECT count({name}), count(DISTINCT {name}) FROM {identifier(*table.name)}"
         [(present, distinct)] = run(connection, counted)
-        learned = "generated afresh" if column.is_generated else "learned"
-        learned = "kept as it is" if column.kept else learned
         yield {
             "dataset": release.dataset,
             "schema_name": table.schema_name,
@@ -153,8 +168,9 @@ def _columns(
             "null_rate": (table.rows - present) / table.rows if table.rows else None,
             "distinct_values": distinct,
             "description": column.description,
-            "made": "computed" if column.derived else "faked" if column.pii else learned,
-            "shape_error": errors.get(column.name),
+            "made": MADE[how_made(column)],
+            "shape_error": errors.get(column.name, {}).get("shape_error"),
+            "shape_reference": errors.get(column.name, {}).get("reference"),
         }
 
 

@@ -107,6 +107,7 @@ TABLES = (
                 "DOUBLE",
                 "Distance of the distribution from the real one, 0 to 1; baseline only",
             ),
+            "shape_reference": ("DOUBLE", "The distance that fresh real rows have"),
         },
     ),
     CatalogTable(
@@ -220,8 +221,3 @@ TABLES = (
         },
     ),
 )
-
-
-def names() -> set[tuple[str, str]]:
-    """Schema and name of every table of the catalogue."""
-    return {(SCHEMA, table.name) for table in TABLES}

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.lake import Lake, fsync_path
-from aigc_pipeline.warehouse import catalog, catalog_tables, marts
+from aigc_pipeline.warehouse import catalog, marts
 from aigc_pipeline.warehouse.duck import (
     STORAGE_VERSION,
     comment_on,
@@ -169,7 +169,7 @@ def _problems(
     for schema, name, column, kind in columns:
         found.setdefault((schema, name), []).append((column, kind))
     views = {place for release in releases for place in marts.places(release)}
-    if set(found) != set(expected) | views | catalog_tables.names():
+    if set(found) != set(expected) | views | catalog.names():
         yield "it does not hold the tables of the releases"
     for place, table in expected.items():
         shown = ".".join(place)

@@ -12,6 +12,8 @@ from aigc_pipeline.lake import Lake, Version, sha256_file
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.warehouse.contract import contract_text
+from aigc_pipeline.warehouse.dictionary import write_dictionary
 from aigc_pipeline.warehouse.evidence import judge, read_tables
 from aigc_pipeline.warehouse.lock import exclusive
 from aigc_pipeline.warehouse.marts import plan_marts
@@ -30,6 +32,7 @@ from aigc_pipeline.warehouse.record import (
 if TYPE_CHECKING:
     from aigc_pipeline.evaluation import GateResult
 
+CONTRACT = "contract.odcs.yaml"
 # All that is kept of a rule's outcome: its message may quote bounds learned from real rows.
 _RULE_FIELDS = ("rule", "column", "severity", "success", "rows_seen", "failed_rows", "origin")
 
@@ -78,7 +81,11 @@ def create_release(
                 draft.meta.update(notes.model_dump(mode="json"))
                 _copy(synthetic, evaluation, tables, draft.path)
                 verdicts = [gate.model_dump(mode="json") for gate in gates]
-                draft.write_json("scores.json", {**scores, "gates": verdicts})
+                scores = {**scores, "gates": verdicts}
+                draft.write_json("scores.json", scores)
+                write_dictionary(draft.path, spec.name, notes, schemas, scores, spec.locale)
+                contract = contract_text(spec, synthetic.id, notes, schemas, scores)
+                (draft.path / CONTRACT).write_text(contract, encoding="utf-8")
                 for name, schema in schemas.items():
                     draft.write_json(f"schemas/{name}.json", schema.model_dump(mode="json"))
                 draft.write_json("lineage.json", trace(lake, synthetic, evaluation))

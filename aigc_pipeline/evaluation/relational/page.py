@@ -8,22 +8,35 @@ from typing import Any
 from aigc_pipeline.evaluation.cards import in_groups, make_card, telling_rows
 from aigc_pipeline.evaluation.relational.result import Compared, RelationalEvaluation, RelationScore
 from aigc_pipeline.evaluation.result import RELATIONS, GateResult
-from aigc_pipeline.evaluation.wording import percent, written
+from aigc_pipeline.evaluation.wording import DASH, written
+from aigc_pipeline.pages import Messages, isolated, percent
 
 PAIRS = 8
 COLUMNS = 5  # of an ordered table, those furthest beyond fresh real rows
-DASH = "\N{EN DASH}"
 
 
-def across(evaluation: RelationalEvaluation, gates: Sequence[GateResult]) -> dict[str, Any]:
+def across(
+    evaluation: RelationalEvaluation, gates: Sequence[GateResult], text: Messages
+) -> dict[str, Any]:
     """What the template needs of the relations."""
     judged = {gate.score: gate for gate in gates if gate.table == RELATIONS}
-    cards = [make_card(s, score, judged.get(s)) for s, score in evaluation.scores.items()]
+    cards = [make_card(s, score, judged.get(s), text) for s, score in evaluation.scores.items()]
+    settings = evaluation.settings
+    entities = [
+        text(
+            "across.entity",
+            table=isolated(root),
+            synthetic=count,
+            train=settings.train_entities[root],
+            holdout=settings.holdout_entities[root],
+        )
+        for root, count in settings.synthetic_entities.items()
+    ]
     return {
         "groups": in_groups(cards),
         "cards": {card.name: card for card in cards},
-        "settings": evaluation.settings,
-        "relations": [_relation(r) for r in evaluation.relations],
+        "entities": text("page.stop").join(entities),
+        "relations": [_relation(r, text) for r in evaluation.relations],
         "joins": [
             {"path": " \N{RIGHTWARDS ARROW} ".join(j.path), "pairs": j.pairs, **_beside(j.trend)}
             for j in evaluation.joins
@@ -45,8 +58,8 @@ def across(evaluation: RelationalEvaluation, gates: Sequence[GateResult]) -> dic
         "parents": [
             {
                 "table": parent.table,
-                "auc": written(parent.auc.value, "auc"),
-                "fresh": written(parent.auc.reference, "auc"),
+                "auc": written(parent.auc.value, "auc", text),
+                "fresh": written(parent.auc.reference, "auc", text),
                 "why_not": parent.auc.why_not,
                 "telling": telling_rows(parent.telling),
             }
@@ -55,16 +68,16 @@ def across(evaluation: RelationalEvaluation, gates: Sequence[GateResult]) -> dic
     }
 
 
-def _relation(relation: RelationScore) -> dict[str, Any]:
+def _relation(relation: RelationScore, text: Messages) -> dict[str, Any]:
     hit = relation.integrity
     broken = hit is not None and hit < 1
-    written = f"{100 * hit:.8g} %" if hit is not None and broken else _percent(hit)
+    shown = f"{100 * hit:.8g} %" if hit is not None and broken else _percent(hit)
     if hit is None and any(relation.orphan_rates):
-        written = "orphans declared"
+        shown = text("across.declared")
     return {
         "name": relation.relation,
         "role": relation.role,
-        "integrity": written,
+        "integrity": shown,
         "broken": broken,
         "measure": relation.measure,
         "children": [DASH if n is None else f"{n:,.2f}" for n in relation.children],
