@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,9 +114,19 @@ class Worker:
         order = {"job": job, "home": str(lake.home), "out": str(out), **order}
         return Trial(self, self._ask(order), out)
 
-    def stage(self, lake: Lake, stage: str, **order: Any) -> Ended:
-        """Run a stage to its end."""
-        return self.start("stage", lake, stage=stage, root=str(lake.home.parent), **order).wait()
+    def stage(
+        self, lake: Lake, stage: str, *, patience: float | None = None, **order: Any
+    ) -> Ended:
+        """Run a stage to its end; patience: seconds after which it is killed."""
+        trial = self.start("stage", lake, stage=stage, root=str(lake.home.parent), **order)
+        if patience is None:
+            return trial.wait()
+        killer = threading.Timer(patience, trial.signal, [signal.SIGKILL])
+        killer.start()
+        try:
+            return trial.wait()
+        finally:
+            killer.cancel()
 
     def close(self) -> None:
         """End the process; it has no children then."""

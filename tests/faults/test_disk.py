@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -103,16 +104,17 @@ def test_the_folder_may_not_be_written(
 def test_out_of_memory(
     worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
 ) -> None:
-    """Python, Arrow and DuckDB raise; Polars and torch may end the process."""
+    """Python, Arrow and DuckDB raise; Polars and torch may end the process, or wait for ever."""
     line = tried("Faults", f"`{stage}` runs out of memory")
     for turn in range(times(1, 6)):
         lake = prepared.take(tmp_path / str(turn), stage)
         spare = (1, 3, 10, 20, 40, 80)[turn] * 2**20
-        ended = worker.stage(lake, stage, memory=spare)
+        ended = worker.stage(lake, stage, memory=spare, patience=60)
         prepared.check(lake, stage)
         prepared.check_next(worker, lake, stage)
-        line.happened(
-            "last release whole, next run right"
-            if ended.version is None
-            else "had enough, and was right"
-        )
+        if ended.version is not None:
+            line.happened("had enough, and was right")
+        elif ended.code == -signal.SIGKILL:
+            line.happened("hung, was killed; last release whole, next run right")
+        else:
+            line.happened("last release whole, next run right")
