@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from aigc_pipeline.evaluation import Evaluation, evaluate
 from aigc_pipeline.evaluation.distributions import bin_edges
-from aigc_pipeline.evaluation.fidelity import correlations, ks_distance
+from aigc_pipeline.evaluation.fidelity import correlations, cramers_v, ks_distance
 from aigc_pipeline.evaluation.tables import plain_values
 from aigc_pipeline.features.category import OTHER
 from aigc_pipeline.schema import TableSchema
@@ -154,3 +154,29 @@ def test_bins_are_few_round_and_within_the_protected_range(values: np.ndarray, w
     ordered = np.sort(values)
     width = np.diff(edges).max()
     assert edges[0] >= ordered[4] - 1.01 * width and edges[-1] <= ordered[-5] + 1.01 * width
+
+
+@given(arrays(np.int64, (3, 4), elements=st.integers(1, 50)))
+@settings(max_examples=25, deadline=None)
+def test_the_strength_of_a_cross_table_is_scipys(counts: np.ndarray) -> None:
+    from scipy.stats.contingency import association
+
+    assert cramers_v(counts / counts.sum()) == pytest.approx(association(counts), abs=1e-9)
+
+
+def test_a_cross_table_of_one_value_has_no_strength_and_a_rule_has_all() -> None:
+    assert np.isnan(cramers_v(np.array([[0.3, 0.7], [0.0, 0.0]])))
+    assert cramers_v(np.diag([0.2, 0.3, 0.5])) == pytest.approx(1)
+
+
+def test_strengths_and_means_are_those_of_the_two_tables(cellar: pl.DataFrame) -> None:
+    train, other = halves(cellar)
+    found = evaluate(train, other, other, schema_of(cellar), min_subjects=1)
+    pair = next(p for p in found.pairs if set(p.columns) == {"alcohol", "hue"})
+    for table, strength in ((train, pair.real), (other, pair.synthetic)):
+        assert strength == pytest.approx(table.select(pl.corr("alcohol", "hue")).item(), abs=1e-9)
+    shown = next(c.distribution for c in found.columns if c.column == "alcohol")
+    assert shown is not None and shown.means is not None
+    assert shown.means == pytest.approx(
+        (train["alcohol"].mean(), other["alcohol"].mean()), abs=1e-9
+    )

@@ -25,6 +25,7 @@ SINGLE_VALUES = 12  # a number of at most as many values is shown value by value
 BINS = 28  # at most; fewer where a bin would hold fewer than six times the least subjects
 CENTRAL = 0.01  # left out at either end
 
+NO_SPREAD = 1e-290  # a width below it cannot be cut into bins: floats end there
 DAY = 86_400.0
 
 
@@ -160,9 +161,9 @@ def bin_edges(values: np.ndarray, least: int, *, whole: bool) -> np.ndarray:
     ends = max(least, int(np.ceil(CENTRAL * len(values))))
     ordered = np.sort(values)
     low, high = ordered[ends - 1], ordered[-ends]
-    if low >= high:  # nearly all values are one: show those around it that are not
+    if high - low < NO_SPREAD:  # nearly all values are one: show those around it that are not
         low, high = ordered[least - 1], ordered[-least]
-    if low >= high:
+    if high - low < NO_SPREAD:
         return np.array([low - 0.5, low + 0.5])
     width = round_width((high - low) / bins)
     if whole:
