@@ -27,8 +27,8 @@ def serve(
     """Serve the warehouse over HTTP, read-only, for tools that cannot open a file.
 
     POST /query with the SQL as text, or GET /query?sql=…, answers in JSON, or as an Arrow stream
-    if the Accept header asks for it. A browser finds pages at / that show datasets, tables, columns,
-    scores and a box to ask. A new release is served from the next query on.
+    if the Accept header asks for it. A browser finds pages at / that show datasets, tables,
+    columns, scores and a box to ask. A new release is served from the next query on.
 
     Examples:
       aigc serve

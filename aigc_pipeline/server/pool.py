@@ -12,10 +12,11 @@ from typing import Any
 from aigc_pipeline.lake import Lake
 from aigc_pipeline.server.answers import JSON
 from aigc_pipeline.server.settings import Limits
-from aigc_pipeline.server.worker import HEADER, TOO_MUCH
+from aigc_pipeline.server.worker import HEADER
 
 START = 60.0  # seconds for a worker to come up on a busy machine
 GRACE = 2.0  # seconds for a query to give in once it is interrupted, before its process is ended
+ENDED = "the query took its process with it: it needs more memory, or is nested too deeply"
 # What a worker is given of the environment: enough for Python to start, nothing that is secret.
 _KEPT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
@@ -114,7 +115,7 @@ class _Worker:
             raise Refused(408, took) from None
         except (asyncio.IncompleteReadError, ConnectionError):
             await self.end()
-            raise Refused(413, TOO_MUCH) from None
+            raise Refused(413, ENDED) from None
         except BaseException:
             # Its answer would be taken for that to the next query.
             await self.end()

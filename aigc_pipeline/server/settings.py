@@ -56,6 +56,8 @@ class ServerSettings:
                 f"the token has {len(self.token)} characters; give at least {MIN_TOKEN}, e.g. from"
                 " `openssl rand -hex 32`, in AIGC_TOKEN"
             )
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise InputError("the token: give plain ASCII, which every client sends unchanged")
         if self.token is None and not is_loopback(self.host):
             raise InputError(
                 f"--host {self.host}: others can reach this address, so it takes a token;"
