@@ -76,10 +76,10 @@ class Pages:
             f"FROM catalog.relations {of} ORDER BY ALL",
         )
         (about, *_), tables, scenarios, variants, marts, scores, releases, relations = (
-            found[0] or [None],
+            found[0] or [{}],
             *found[1:],
         )
-        if about is None:
+        if not about:
             raise Refused(404, "there is no such dataset")
         return _render(
             "dataset.html.j2",
@@ -119,8 +119,8 @@ class Pages:
             name=name,
             columns=columns,
             described=described,
-            about=(tables or [None])[0],
-            mart=(marts or [None])[0],
+            about=next(iter(tables), None),
+            mart=next(iter(marts), None),
             peek=peek,
             problem=problem,
             sql=sql,
@@ -175,9 +175,7 @@ def _render(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
 
 
 def _number(value: Any, digits: int = 4) -> str:
-    """A number as people read it; `–` for none."""
-    if value is None:
-        return "–"
+    """A number as people read it."""
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.{digits}g}" if isinstance(value, float) else str(value)
