@@ -56,7 +56,7 @@ def expected(lake: Lake) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def url(lake: Lake) -> Iterator[str]:
-    with serving(lake) as url:
+    with serving(lake, "--workers", "1") as url:
         os.environ["AIGC_URL"] = url
         yield url
         del os.environ["AIGC_URL"]

@@ -125,6 +125,10 @@ def test_a_query_past_its_limit_is_stopped(url: str, sql: str, status: int, word
         "CREATE TABLE memory.main.mine AS SELECT 1",
         "EXPLAIN ANALYZE CREATE TABLE memory.main.mine AS SELECT 1",
         "/* a */ EXPLAIN /* b */ ANALYZE -- c\n (FORMAT json) CREATE TABLE memory.main.m(i INT)",
+        "EXPLAIN (ANALYZE, FORMAT json) CREATE TABLE memory.main.mine AS SELECT 1",
+        "EXPLAIN EXPLAIN ANALYZE CREATE TABLE memory.main.mine AS SELECT 1",
+        "EXPLAIN ANALYZE EXPLAIN ANALYZE CREATE TABLE memory.main.mine AS SELECT 1",
+        "EXPLAIN ANALYZE PREPARE p AS SELECT 1",
         "CREATE MACRO memory.main.f() AS 1",
         "SET threads = 8",
         "SET VARIABLE x = 1",
@@ -157,6 +161,11 @@ def test_a_query_past_its_limit_is_stopped(url: str, sql: str, status: int, word
         "SELECT current_setting('temp_directory')",
         "SELECT getenv('AIGC_CANARY')",
         "SELECT write_log('x')",
+        "SELECT * FROM checkpoint()",
+        "SELECT * FROM force_checkpoint('warehouse')",
+        "SELECT sleep_ms(100000)",
+        "SELECT * FROM pragma_metadata_info()",
+        "SELECT * FROM duckdb_extension_repositories()",
         "SELECT 1; DROP TABLE shop.orders",
         "PIVOT shop.orders ON city",
         "",
@@ -175,6 +184,26 @@ def test_all_but_reading_the_tables_is_refused(url: str, lake: Lake, sql: str) -
     assert str(lake.home) not in told or str(lake.home) in given
     assert not any(word in told for word in ("Traceback", "canary", "/root", "site-packages"))
     assert state(folder) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT comment FROM duckdb_tables() WHERE schema_name = 'shop'",
+        "SELECT table_name FROM information_schema.tables",
+        "DESCRIBE shop.orders",
+        "SHOW ALL TABLES",
+        "SUMMARIZE shop.orders",
+        "WITH query AS (SELECT 1 AS query) SELECT query FROM query WHERE query IN (1)",
+        "FROM pragma_table_info('shop.orders')",
+        "EXPLAIN ANALYZE (FORMAT json) SELECT 1",
+        "VALUES (1)",
+        "FROM shop_marts.by_city",
+    ],
+)
+def test_what_bi_tools_ask_is_answered(url: str, sql: str) -> None:
+    answer = ask(url, sql)
+    assert answer.status_code == 200 and answer.json()["rows"], answer.text
 
 
 def test_what_a_refused_query_tried_to_leave_is_not_there(url: str) -> None:
@@ -239,7 +268,7 @@ def test_a_release_is_served_from_the_next_query_on(tmp_path: Path) -> None:
     lake = published(tmp_path, rows=12)
     sql = "SELECT DISTINCT o.generation, i.generation FROM shop.orders o, shop__crisis.orders i"
     seen: list[list[list[int]]] = []
-    with serving(lake) as url, ThreadPoolExecutor(2) as threads:
+    with serving(lake, "--workers", "1") as url, ThreadPoolExecutor(2) as threads:
 
         def read() -> None:
             for _ in range(40):
@@ -257,7 +286,7 @@ def test_a_release_is_served_from_the_next_query_on(tmp_path: Path) -> None:
 
 def test_a_token_is_asked_for(lake: Lake) -> None:
     token = "0123456789abcdef"
-    with serving(lake, AIGC_TOKEN=token) as url:
+    with serving(lake, "--workers", "1", AIGC_TOKEN=token) as url:
         where = f"{url}/query?sql=SELECT+1"
 
         def status(value: str | None) -> int:

@@ -47,7 +47,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     schemas = {"odd": TableSchema(name="odd", columns=columns)}
     create_release(lake, odd, **vars(make(lake, odd, tables={"odd": frame}, schemas=schemas)))
     publish(lake)
-    with serving(lake) as url:
+    with serving(lake, "--workers", "1") as url:
         yield url
 
 

@@ -12,17 +12,16 @@ from aigc_pipeline.warehouse.query import plan
 _GAP = r"(?:\s|/\*.*?\*/|--[^\n]*(?:\n|$))*"
 # DuckDB's own state: paths, settings, logs. A word is enough, wherever it stands.
 _STATE = re.compile(
-    r"duckdb_(?:settings|databases|secrets|secret_types|extensions|logs?|log_contexts"
-    r"|temporary_files|external_file_cache|approx_database_count|connection_count|prepared_statements"
-    r"|logs_parsed|memory|optimizers|dependencies|variables|which_secret|coordinate_systems)\b"
-    r"|which_secret|pg_settings|current_setting|json_execute_serialized_sql|getenv"
-    r"|pragma_(?:database_list|settings|platform|version|user_agent)"
-    r"|parse_duckdb_log_message|write_log|enable_logging|enable_profiling|sql_auto_complete",
+    r"\bduckdb_(?!(?:columns|tables|views|schemas|constraints|indexes|functions|types|keywords)\b)\w+"
+    r"|\bpragma_(?!table_info\b)\w+"
+    r"|pg_settings|current_setting|which_secret|getenv|json_execute_serialized_sql"
+    r"|parse_duckdb_log_message|write_log|(?:enable|disable)_(?:logging|profiling)|sql_auto_complete",
     re.IGNORECASE,
 )
-# Functions that run or read what their text says.
+# Functions that run or read what their text says, or work on a file.
 _BY_NAME = re.compile(
-    rf"\b(query|query_table|glob|sniff_csv|(?:read|write|load)_\w+|parquet_\w+|\w+_scan)\b\"?{_GAP}\(",
+    r"\b(query|query_table|glob|sniff_csv|(?:force_)?checkpoint|sleep_ms|(?:read|write|load)_\w+"
+    rf"|parquet_\w+|\w+_scan)\b\"?{_GAP}\(",
     re.IGNORECASE | re.DOTALL,
 )
 _EXPLAIN = re.compile(
@@ -43,6 +42,9 @@ def plan_query(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDB
         raise InputError(f"{found[1].lower()}(): the endpoint reads the warehouse's tables alone")
     statements = connection.extract_statements(sql)
     if len(statements) == 1 and statements[0].type.name == "EXPLAIN":
-        # EXPLAIN ANALYZE would run whatever follows it.
-        plan(connection, _EXPLAIN.sub("", sql, count=1))
+        # EXPLAIN ANALYZE runs whatever follows it.
+        explained = connection.extract_statements(_EXPLAIN.sub("", sql, count=1))
+        kinds = [statement.type.name for statement in explained]
+        if kinds != ["SELECT"]:
+            raise InputError(f"only a query can be explained, not {', '.join(kinds) or 'nothing'}")
     return plan(connection, sql)
