@@ -83,6 +83,7 @@ def test_every_mart_has_a_page_whose_queries_work(lake: Lake, tmp_path: Path) ->
         "@evidence-dev/core-components",
         "@evidence-dev/duckdb",
         "@evidence-dev/evidence",
+        "typescript",
     }
     read = YAML(typ="safe")
     assert (

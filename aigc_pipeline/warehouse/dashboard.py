@@ -26,6 +26,7 @@ _PACKAGES = {
     "@evidence-dev/core-components": "5.4.2",
     "@evidence-dev/duckdb": "2.0.1",
     "@evidence-dev/evidence": "40.1.8",
+    "typescript": "5.4.2",  # Evidence's peers do not agree on a newer one
 }
 _SAFE = re.compile(r"[a-z][a-z0-9_]{0,60}")
 _NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\(.*\)")
