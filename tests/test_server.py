@@ -271,7 +271,7 @@ def test_a_release_is_served_from_the_next_query_on(tmp_path: Path) -> None:
     with serving(lake, "--workers", "1") as url, ThreadPoolExecutor(2) as threads:
 
         def read() -> None:
-            for _ in range(40):
+            for _ in range(15):
                 seen.append(ask(url, sql).json()["rows"])
 
         readers = [threads.submit(read) for _ in range(2)]
