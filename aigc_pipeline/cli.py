@@ -15,7 +15,17 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from aigc_pipeline.commands import dataset, doctor, plan, repair, run, tabular, warehouse
+from aigc_pipeline.commands import (
+    dashboard,
+    dataset,
+    doctor,
+    plan,
+    repair,
+    run,
+    serve,
+    tabular,
+    warehouse,
+)
 from aigc_pipeline.errors import AigcError
 
 app = typer.Typer(
@@ -54,6 +64,8 @@ for panel, command in (
     (WAREHOUSE, warehouse.query),
     (WAREHOUSE, warehouse.releases),
     (WAREHOUSE, warehouse.rollback),
+    (WAREHOUSE, serve.serve),
+    (WAREHOUSE, dashboard.dashboard),
     (HERE, doctor.doctor),
     (HERE, dataset.schema),
 ):

@@ -15,17 +15,17 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect(spill: Path | None = None, **settings: Any) -> duckdb.DuckDBPyConnection:
     """An in-memory connection; warehouse files are attached to it.
 
     `spill` is the folder that DuckDB makes when memory runs short, and removes on closing; without
-    one it refuses to go on.
+    one it refuses to go on. `settings` are DuckDB's own, such as `threads`.
 
     Attaching, unlike connecting to the file, never hands back an instance this process still holds
     on a file that has been replaced since.
     """
     folder = str(spill) if spill is not None else ""
-    return duckdb.connect(":memory:", config={**SETTINGS, "temp_directory": folder})
+    return duckdb.connect(":memory:", config={**SETTINGS, **settings, "temp_directory": folder})
 
 
 def lock_down(connection: duckdb.DuckDBPyConnection) -> None:

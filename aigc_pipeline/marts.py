@@ -93,9 +93,13 @@ def check_marts(spec: DatasetSpec, frames: Mapping[str, pl.DataFrame]) -> list[M
             try:
                 place = (marts_schema(spec.name), mart.name)
                 made = create_mart(connection, place, mart.kind, mart.statement)
+                named = [c.lower() for c in connection.sql(mart.statement).columns]
             except duckdb.Error as error:
                 line, text = _explain(mart, columns) or (1, first_line(error))
                 raise _problem(spec, mart.name, line, text) from None
+            if twice := sorted({name for name in named if named.count(name) > 1}):
+                text = f"two columns are called {twice[0]!r}; name them apart with AS"
+                raise _problem(spec, mart.name, 1, text)
             columns[mart.name] = [column for column, _ in made]
     return marts
 

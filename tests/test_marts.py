@@ -103,6 +103,11 @@ def test_a_mart_may_name_its_file(tmp_path: Path) -> None:
         ("FROM orders", "FROM orders, LATERAL glob('*')", r"sql:5: .*glob\(\) reads outside"),
         ("SELECT city", "SELECT getenv('HOME'), city", r"sql:\d: .*getenv\(\) reads outside"),
         ("FROM orders", "FROM best, orders", r"marts read each other in a circle: .* -> .* -> "),
+        (
+            "sum(amount)",
+            "1 AS x, 2 AS X, sum(amount)",
+            r"two columns are called 'x'; name them apart",
+        ),
         ("sum(amount)", "summ(amount)", r"Scalar Function with name summ does not exist"),
         ("count(*)", "count(*", r"sql:4: .*not valid SQL: Expecting \)"),
         ("GROUP BY city", "GROUP BY city; DROP TABLE orders", r"one SELECT \(found 2 statements"),

@@ -8,6 +8,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -60,24 +61,30 @@ def query(lake: Lake, sql: str, *, limit: int | None = 1000) -> QueryResult:
         raise InputError(f"limit {limit}: ask for at least 1 row")
     with open_warehouse(lake) as connection:
         try:
-            relation = _plan(connection, sql)
+            relation = plan(connection, sql)
             rows = relation.limit(limit + 1).pl() if limit is not None else relation.pl()
         except (duckdb.Error, pl.exceptions.PolarsError) as error:
             if "Corrupt database file" in str(error):
                 raise _damaged(lake, error) from error
-            raise InputError(_explain(connection, error)) from error
+            raise InputError(explain(connection, error)) from error
     truncated = limit is not None and rows.height > limit
     return QueryResult(rows.head(limit) if limit is not None else rows, truncated)
 
 
-def open_warehouse(lake: Lake) -> duckdb.DuckDBPyConnection:
-    """A locked-down connection on the warehouse: it reads that file and can do nothing else."""
+def open_warehouse(
+    lake: Lake, *, spills: bool = True, **settings: Any
+) -> duckdb.DuckDBPyConnection:
+    """A locked-down connection on the warehouse: it reads that file and can do nothing else.
+
+    spills: whether what does not fit in memory goes to a temporary folder; else it is refused.
+    """
     if not lake.warehouse.is_file():
         raise InputError(
             f"{lake.warehouse}: there is no warehouse yet; run `aigc run DATASET` to publish one"
         )
+    spill = Path(tempfile.gettempdir()) / f"aigc-query-{os.getpid()}" if spills else None
     try:
-        connection = connect(Path(tempfile.gettempdir()) / f"aigc-query-{os.getpid()}")
+        connection = connect(spill, **settings)
     except OSError as error:
         raise ArtefactError(f"the query has no place to work ({error}); free some space") from error
     try:
@@ -120,7 +127,8 @@ def _damaged(lake: Lake, error: Exception) -> ArtefactError:
     )
 
 
-def _plan(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+def plan(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+    """One query as a relation, not run yet; raises InputError for anything else."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         raise InputError(f"write exactly one query; found {len(statements)} statements")
@@ -146,7 +154,8 @@ def _plan(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRel
     )
 
 
-def _explain(connection: duckdb.DuckDBPyConnection, error: Exception) -> str:
+def explain(connection: duckdb.DuckDBPyConnection, error: Exception) -> str:
+    """DuckDB's message; for an unknown table with the nearest name."""
     message = str(error).strip()
     if missing := _NO_TABLE.search(message):
         tables = run(
