@@ -26,7 +26,7 @@ def check_told(ended: Ended, code: int) -> None:
 def test_the_nth_change_fails(
     worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
 ) -> None:
-    line = tried("Faults", f"`{stage}`: the N-th write, fsync or rename fails, each N")
+    line = tried("Faults", f"`{stage}`: the N-th write, fsync or rename fails")
     for at in spread(prepared.calls[stage], times(1 if stage in HEAVY else 4, 10_000)):
         lake = prepared.take(tmp_path / str(at), stage)
         code = (errno.ENOSPC, errno.EIO)[at % 2]
@@ -46,7 +46,7 @@ def test_the_disk_is_full(
     worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
 ) -> None:
     """Unlike one failed write, a full disk fails cleaning up and putting back, too."""
-    line = tried("Faults", f"`{stage}`: the disk is full from the N-th change on, each N")
+    line = tried("Faults", f"`{stage}`: the disk is full from the N-th change on")
     for at in spread(prepared.calls[stage], times(2, 12 if stage in HEAVY else 10_000)):
         lake = prepared.take(tmp_path / str(at), stage)
         fault = {"mode": "ever since", "at": at, "errno": errno.ENOSPC}
