@@ -35,7 +35,7 @@ def test_killed_at_the_nth_change_to_the_disk(
     worker: Worker, prepared: Prepared, tmp_path: Path, tried, stage: str
 ) -> None:
     """Every state that a kill can leave the disk in; half a write is one of them."""
-    line = tried("Faults", f"`{stage}` killed (-9) at its N-th change to the disk, each N")
+    line = tried("Faults", f"`{stage}` killed (-9) at its N-th change to the disk")
     for at in spread(prepared.calls[stage], times(4, 12 if stage in HEAVY else 10_000)):
         lake = prepared.take(tmp_path / str(at), stage)
         ended = worker.stage(lake, stage, fault={"mode": "kill", "at": at})
