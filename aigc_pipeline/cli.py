@@ -15,7 +15,17 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from aigc_pipeline.commands import dataset, doctor, plan, repair, run, tabular, warehouse
+from aigc_pipeline.commands import (
+    dataset,
+    diff,
+    doctor,
+    plan,
+    repair,
+    run,
+    scenario,
+    tabular,
+    warehouse,
+)
 from aigc_pipeline.errors import AigcError
 
 app = typer.Typer(
@@ -52,7 +62,9 @@ for panel, command in (
     (FILES, repair.impute),
     (FILES, repair.outliers),
     (WAREHOUSE, warehouse.query),
+    (WAREHOUSE, scenario.scenario),
     (WAREHOUSE, warehouse.releases),
+    (WAREHOUSE, diff.diff),
     (WAREHOUSE, warehouse.rollback),
     (HERE, doctor.doctor),
     (HERE, dataset.schema),
