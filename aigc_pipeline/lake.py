@@ -138,6 +138,14 @@ def _checksum(manifest: bytes) -> bytes:
     return f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n".encode()
 
 
+@dataclass(frozen=True)
+class Named:
+    """A version by its id and hash; the lake itself may no longer have it."""
+
+    id: str
+    sha256: str
+
+
 @dataclass
 class Draft:
     """A version being written: fill `path` and `meta`; `version` is set once it is published."""
@@ -236,6 +244,15 @@ class Lake:
         folder = self.stage_dir(version.dataset, version.stage)
         replace_within(folder, "CURRENT", _pointing_at(version))
 
+    def remove(self, version: Version) -> None:
+        """Delete a version: it is gone at once, and its files as soon as may be.
+
+        What a kill leaves of the files is swept with the drafts of the dead.
+        """
+        with draft_folder(version.path.parent) as gone:
+            os.rename(version.path, gone / version.id)
+            fsync_path(version.path.parent)
+
     @contextmanager
     def keeping_current(self, dataset: str, stage: str) -> Iterator[None]:
         """Put the version in force back if the block fails; none, if there was none before.
@@ -261,7 +278,7 @@ class Lake:
         dataset: str,
         stage: str,
         *,
-        inputs: Mapping[str, Version] | None = None,
+        inputs: Mapping[str, Version | Named] | None = None,
         spec_sha256: str = "",
         set_current: bool = True,
     ) -> Iterator[Draft]:

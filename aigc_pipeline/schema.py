@@ -6,6 +6,8 @@ synthetic tables always look alike. `canonical` gives the values a metric or cod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
@@ -86,3 +88,50 @@ def canonical_expr(column: ColumnSchema) -> pl.Expr:
     if column.is_numeric:
         return expr.cast(pl.Float64).fill_nan(None)
     return expr.cast(pl.String)
+
+
+class SchemaChange(BaseModel):
+    """A table, or a column of one, that came, went or changed: `kind (dtype)` before and after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: str
+    column: str | None = None  # None: the table as a whole
+    before: str | None = None  # None: it was not there
+    after: str | None = None  # None: it is gone
+
+    def describe(self) -> str:
+        """The change in words."""
+        if self.column is None:
+            return f"table {self.table!r} is {'new' if self.before is None else 'gone'}"
+        if self.before is None:
+            return f"{self.table}: column {self.column!r} is new, {self.after}"
+        if self.after is None:
+            return f"{self.table}: column {self.column!r} is gone, it was {self.before}"
+        return f"{self.table}: column {self.column!r} was {self.before}, is {self.after}"
+
+
+def schema_changes(
+    before: Mapping[str, TableSchema], after: Mapping[str, TableSchema]
+) -> list[SchemaChange]:
+    """How a dataset's tables differ: those that came or went, and the columns of the others that
+    came, went or changed their kind or type. In the order of `after`, what is gone behind it."""
+    changes = []
+    for name in dict.fromkeys([*after, *before]):
+        if name not in before:
+            changes.append(SchemaChange(table=name, after="table"))
+            continue
+        if name not in after:
+            changes.append(SchemaChange(table=name, before="table"))
+            continue
+        was, now = ({c.name: _type(c) for c in side[name].columns} for side in (before, after))
+        changes += [
+            SchemaChange(table=name, column=c, before=was.get(c), after=now.get(c))
+            for c in dict.fromkeys([*now, *was])
+            if was.get(c) != now.get(c)
+        ]
+    return changes
+
+
+def _type(column: ColumnSchema) -> str:
+    return f"{column.kind} ({column.dtype})"

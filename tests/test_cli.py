@@ -15,9 +15,8 @@ from cli_kit import aigc, enter
 from small_project import edit_dataset, fingerprint, make_project
 
 from aigc_pipeline.cli import app
-from aigc_pipeline.commands.plan import compare_schemas
 from aigc_pipeline.dataset_file import json_schema, load_dataset
-from aigc_pipeline.schema import ColumnSchema, TableSchema
+from aigc_pipeline.schema import ColumnSchema, TableSchema, schema_changes
 from aigc_pipeline.spec import Kind
 
 ROOT = Path(__file__).parent.parent
@@ -160,7 +159,13 @@ def test_plan_tells_what_a_first_run_would_do(empty: Path, wine: pl.DataFrame) -
     os.chdir(root)
     done = aigc("plan", "wine")
     assert done.code == 0
-    for part in ("178", "no run yet", "quality draft", "barolos 30", "null_rate_error at most 0.5"):
+    for part in (
+        "178",
+        "no release yet",
+        "quality draft",
+        "barolos 30",
+        "null_rate_error at most 0.5",
+    ):
         assert part in done.out
     assert not (root / "lake").exists()
 
@@ -195,8 +200,14 @@ def test_schemas_are_compared_by_meaning_and_storage() -> None:
         )
 
     number, text = (Kind.NUMBER, "Float64"), (Kind.CATEGORY, "String")
-    assert compare_schemas(schema(a=number, b=text), schema(b=text, a=number)) == []
-    assert compare_schemas(schema(a=number), schema(a=text, c=text)) == [
-        "column 'a' was number (Float64), is category (String)",
-        "new column 'c'",
+    same = schema_changes({"t": schema(a=number, b=text)}, {"t": schema(b=text, a=number)})
+    assert same == []
+    before = {"t": schema(a=number, b=text), "u": schema(a=text)}
+    after = {"t": schema(a=text, c=text), "v": schema(a=text)}
+    assert [change.describe() for change in schema_changes(before, after)] == [
+        "t: column 'a' was number (Float64), is category (String)",
+        "t: column 'c' is new, category (String)",
+        "t: column 'b' is gone, it was category (String)",
+        "table 'v' is new",
+        "table 'u' is gone",
     ]

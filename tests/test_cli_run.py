@@ -120,17 +120,22 @@ def test_a_lake_that_cannot_be_written_is_exit_code_1(
 
 
 def test_plan_tells_which_columns_changed(project: Path) -> None:
-    assert aigc("plan", "wine", "--json").json["tables"][0]["changes"] == []
+    known = aigc("plan", "wine", "--json").json["schema"]
+    assert known["changes"] == [] and known["release"].startswith("v0000")
     path = project / "data" / "wine.csv"
     table = pl.read_csv(path)
     changed = table.rename({"hue": "tint"}).with_columns(pl.col("proline").cast(pl.String) + " mg")
     changed.write_csv(path)
     done = aigc("plan", "wine", "--json")
     assert done.code == 0
-    changes = done.json["tables"][0]["changes"]
-    assert changes[0].startswith("column 'hue' is gone")
-    assert changes[1].startswith("column 'proline' was integer")
-    assert changes[2].startswith("new column 'tint'")
+    changes = {c["column"]: (c["before"], c["after"]) for c in done.json["schema"]["changes"]}
+    assert changes == {
+        "proline": ("integer (Int64)", "id (String)"),
+        "tint": (None, "number (Float64)"),
+        "hue": ("number (Float64)", None),
+    }
+    shown = aigc("plan", "wine").out
+    assert "what changes for readers" in shown and "tint" in shown
 
 
 def test_query_shows_a_table_or_json(project: Path) -> None:

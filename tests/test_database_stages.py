@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from test_database_synthesizer import DRAFT, TABLES, hang_together, shop
+from warehouse_kit import judge, rows_of
 
 from aigc_pipeline import stages
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.lake import Lake
-from aigc_pipeline.spec import DatasetSpec
-from aigc_pipeline.stages.learn import read_rows
+from aigc_pipeline.spec import DatasetSpec, Scenario
+from aigc_pipeline.stages.made import read_rows
+from aigc_pipeline.stages.prepare import read_schema
+from aigc_pipeline.warehouse import create_release, publish
 
 SCENARIOS: dict[str, Any] = {
     "gold": {"where": {"tier": "gold"}, "rows": 30},
@@ -65,3 +68,38 @@ def test_a_scenario_that_no_row_meets_is_refused_by_name(trained: Lake) -> None:
     never = make_spec({"never": {"where": {"orders.day": {"min": 10_000}}, "rows": 5}})
     with pytest.raises(InputError, match="scenario 'never': no row of 'orders' met the condition"):
         stages.synthesize(trained, never)
+
+
+def test_a_scenario_of_a_released_database_is_a_database(trained: Lake) -> None:
+    spec = make_spec({})
+    synthetic = stages.synthesize(trained, spec).version
+    validated, model = (trained.current("shop", stage) for stage in ("validated", "model"))
+    assert synthetic is not None
+    inputs = {"synthetic": synthetic, "validated": validated, "model": model}
+    schemas = {name: read_schema(validated, name) for name in TABLES}
+    with trained.writing("shop", "evaluation", inputs=inputs) as draft:
+        scores = {n: judge(s, 0.5).model_dump() for n, s in schemas.items() if n != "channels"}
+        draft.write_json("scores.json", {"evaluations": scores, "gates": []})
+    assert draft.version is not None
+    create_release(trained, spec, synthetic=synthetic, evaluation=draft.version, schemas=schemas)
+    publish(trained)
+    stages.train(trained, spec, seed=9)  # a later model, which nobody approved
+    early = Scenario.model_validate({"where": {"orders.day": {"max": 100}}, "rows": 40})
+    version = stages.add_scenario(trained, spec, "early", early)
+    assert version.manifest["inputs"]["model"]["version"] == model.id
+    joined = "shop__early.orders o JOIN shop__early.customers USING (customer_id)"
+    counted = f"SELECT count(*), max(day), min(day - joined) FROM {joined}"
+    [(count, last, gap)] = rows_of(trained, counted)
+    assert rows_of(trained, "SELECT count(*) FROM shop__early.orders") == [(count,)]
+    assert count >= 40 and last <= 100 and gap >= 0
+    compared = "SELECT count(*) FROM shop_marts.scenario_comparison WHERE scenario = 'early'"
+    assert rows_of(trained, f"{compared} AND column_name = 'tier'")[0][0] >= 3
+    never = Scenario.model_validate({"where": {"channels.fee": 99}, "rows": 5})
+    with pytest.raises(InputError, match="scenario 'never': no value of fee in 'channels'"):
+        stages.add_scenario(trained, spec, "never", never)
+    shares = Scenario.model_validate({"balance": {"tier": {"gold": 0.5}}})
+    with pytest.raises(InputError, match="take conditions only; say it with `where`"):
+        stages.add_scenario(trained, spec, "half", shares)
+    other = make_spec({}).model_copy(update={"tables": {"customers": spec.tables["customers"]}})
+    with pytest.raises(InputError, match="other tables or relations than release"):
+        stages.add_scenario(trained, other, "early", early)

@@ -10,7 +10,7 @@ from cli_kit import aigc, enter
 
 from aigc_pipeline.lake import Lake
 from aigc_pipeline.parquet import read_parquet
-from aigc_pipeline.stages.learn import read_rows
+from aigc_pipeline.stages.made import read_rows
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow

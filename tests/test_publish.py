@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from filelock import FileLock
-from warehouse_kit import COMMENTS, TABLE, everything, python, release, rows_of, shop, state
+from warehouse_kit import everything, python, release, rows_of, shop, state
 
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.lake import Lake
 from aigc_pipeline.warehouse import publish, query, releases, rollback
-from aigc_pipeline.warehouse.duck import identifier
 
 
 @pytest.fixture
@@ -133,71 +130,3 @@ def test_a_disk_that_refuses_to_write(published: Lake, limit: int) -> None:
     assert out.count("could not be rebuilt") == 2, trouble
     assert out.count("File too large); the old one is untouched") == 2
     assert state(published.home) == before
-
-
-READER = f"""
-import duckdb, sys
-sql = '''SELECT min(a.generation), max(a.generation), min(b.generation), max(b.generation),
-         count(*), (SELECT count(*) FROM catalog.releases WHERE is_current)
-         FROM shop.orders a JOIN shop__crisis.orders c USING (generation)
-         JOIN shop.{identifier(TABLE)} b ON a.order_id = b.order_id'''
-print("ready", flush=True)
-while True:
-    with duckdb.connect(sys.argv[1], read_only=True) as connection:
-        print(*connection.execute(sql).fetchall()[0], flush=True)
-"""
-
-
-def test_readers_go_on_while_it_is_published(published: Lake) -> None:
-    releases_made = [published.current("shop", "release"), release(published, shop(), 2)]
-    reader = python(READER, published.warehouse)
-    assert reader.stdout is not None
-    assert reader.stdout.readline() == "ready\n"
-    for turn in range(10):
-        published.point(releases_made[turn % 2])
-        publish(published)
-    reader.send_signal(signal.SIGKILL)
-    out, trouble = reader.communicate(timeout=60)
-    answers = [line.split() for line in out.splitlines(keepends=True) if line.endswith("\n")]
-    assert trouble == ""
-    assert len(answers) >= 10
-    assert {tuple(answer) for answer in answers} == {
-        ("1", "1", "1", "1", "30", "1"),
-        ("2", "2", "2", "2", "30", "1"),
-    }
-
-
-PUBLISHER = """
-import sys
-from aigc_pipeline.lake import Lake
-from aigc_pipeline.warehouse import publish
-
-lake = Lake(sys.argv[1])
-made = lake.versions("shop", "release")
-print("ready", flush=True)
-for turn in range(10_000):
-    lake.point(made[turn % 2])
-    publish(lake)
-"""
-
-
-def test_a_killed_publisher_leaves_a_whole_file(published: Lake) -> None:
-    release(published, shop(), 2)
-    in_the_middle = 0
-    for delay in (0.01, 0.04, 0.07, 0.1, 0.15, 0.25):
-        publisher = python(PUBLISHER, published.home)
-        assert publisher.stdout is not None
-        assert publisher.stdout.readline() == "ready\n", publisher.communicate()
-        time.sleep(delay)
-        publisher.kill()
-        publisher.communicate(timeout=60)
-        in_the_middle += any(published.home.glob("warehouse.duckdb.next-*"))
-        [(generation, least, count)] = rows_of(
-            published, "SELECT max(generation), min(generation), count(*) FROM shop.orders"
-        )
-        assert generation in (1, 2) and least == generation and count == 10
-        text = rows_of(published, COMMENTS)
-        assert all(comment.startswith("Synthetic") for *_, comment in text)
-    assert in_the_middle
-    publish(published, timeout=5)  # the dead hold no lock
-    assert not list(published.home.glob("warehouse.duckdb.next-*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from typing import Any
 
@@ -18,11 +19,16 @@ def parse_where(conditions: list[str]) -> dict[str, Any]:
     values: dict[str, list[Any]] = {}
     ranges: dict[str, dict[str, Any]] = {}
     for text in conditions:
+        listed = re.fullmatch(r"([^=<>]+?)\s+in\s*\((.*)\)\s*", text, re.DOTALL)
+        if listed is not None:
+            [parts] = csv.reader([listed[2]], skipinitialspace=True)
+            values.setdefault(listed[1].strip(), []).extend(_scalar(p.strip()) for p in parts)
+            continue
         match = re.fullmatch(r"(.+?)\s*(>=|<=|=)\s*(.*)", text, re.DOTALL)
         if match is None:
             raise InputError(
                 f"--where {text!r} is no condition;"
-                " write COLUMN=VALUE, COLUMN>=VALUE or COLUMN<=VALUE"
+                " write COLUMN=VALUE, COLUMN>=VALUE, COLUMN<=VALUE or 'COLUMN in (VALUE, VALUE)'"
             )
         column, operator, value = match[1], match[2], _scalar(match[3].strip())
         if operator == "=":

@@ -9,6 +9,7 @@ import typer
 from aigc_pipeline.errors import AigcError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import polars as pl
@@ -27,7 +28,8 @@ def plan(
     """Show what a run of a dataset would do, stage by stage, without doing it.
 
     Reads the source, so it also says whether the source can be read, how many rows it has, and
-    whether its columns changed since the last run. Nothing is written.
+    which tables and columns a release would add, lose or change for those who read the warehouse.
+    Nothing is written.
 
     Exit code 2 when a source cannot be read or does not fit its dataset file.
 
@@ -43,15 +45,19 @@ def plan(
     project, lake = Project.from_env(), Lake.from_env()
     spec = find_dataset(dataset, project.datasets)
     frames: dict[str, pl.DataFrame] = {}
-    tables = [_plan_table(lake, spec, name, project.root, frames) for name in spec.tables]
+    schemas: dict[str, TableSchema] = {}
+    tables = [_plan_table(spec, name, project.root, frames, schemas) for name in spec.tables]
+    news = _news(lake, spec, schemas)
     stages = _plan_stages(lake, spec, tables)
     relations = _relations(spec, frames) if len(frames) == len(tables) else []
     marts = _plan_marts(spec)
     if as_json:
         told = {"tables": tables, "relations": relations, "marts": marts, "stages": stages}
-        show.print_json({"dataset": spec.name, **told})
+        schema = {"schema": news and news | {"changes": [c.model_dump() for c in news["changes"]]}}
+        show.print_json({"dataset": spec.name, **told, **schema})
     else:
         _show(spec, tables, relations, marts, stages)
+        _show_news(news)
     unreadable = [t for t in tables if t["error"]]
     if unreadable:
         lines = [f"{t['table']}: {t['error']}" for t in unreadable]
@@ -61,20 +67,6 @@ def plan(
 
     with pointing_into(spec):
         check_marts(spec, frames)
-
-
-def compare_schemas(old: TableSchema, new: TableSchema) -> list[str]:
-    """How a table's columns differ from those of the last run: added, removed, of another type."""
-    before, after = {c.name: c for c in old.columns}, {c.name: c for c in new.columns}
-    changes = [f"new column {name!r}" for name in after if name not in before]
-    changes += [f"column {name!r} is gone" for name in before if name not in after]
-    for name in before.keys() & after.keys():
-        was, now = before[name], after[name]
-        if (was.kind, was.dtype) != (now.kind, now.dtype):
-            changes.append(
-                f"column {name!r} was {was.kind} ({was.dtype}), is {now.kind} ({now.dtype})"
-            )
-    return sorted(changes)
 
 
 def _plan_marts(spec: DatasetSpec) -> list[dict[str, Any]]:
@@ -87,12 +79,49 @@ def _plan_marts(spec: DatasetSpec) -> list[dict[str, Any]]:
     ]
 
 
-def _plan_table(
-    lake: Lake, spec: DatasetSpec, name: str, base_dir: Path, frames: dict[str, pl.DataFrame]
-) -> dict[str, Any]:
-    """One table's source: readable or not, its size, what changed in it.
+def _news(
+    lake: Lake, spec: DatasetSpec, schemas: Mapping[str, TableSchema]
+) -> dict[str, Any] | None:
+    """What a release would change for readers, against the one in force; None without one.
 
-    frames: gets the table, with what is derived, as the marts will find it.
+    A table whose source cannot be read is left out.
+    """
+    from aigc_pipeline.schema import schema_changes
+    from aigc_pipeline.stages.since import released_schemas
+
+    released = released_schemas(lake, spec.name)
+    if released is None:
+        return None
+    release, before = released
+    known = {n: schema for n, schema in before.items() if n in schemas or n not in spec.tables}
+    return {"release": release, "changes": schema_changes(known, schemas)}
+
+
+def _show_news(news: dict[str, Any] | None) -> None:
+    from aigc_pipeline.commands import show
+
+    if news is None:
+        show.say("\nSchema: there is no release yet")
+    elif not news["changes"]:
+        show.say(f"\nSchema: the tables and columns of release {news['release']}")
+    else:
+        show.table(
+            ["table", "column", f"release {news['release']}", "a run's release"],
+            [[c.table, c.column or "(all)", c.before, c.after] for c in news["changes"]],
+            title="Schema: what changes for readers",
+        )
+
+
+def _plan_table(
+    spec: DatasetSpec,
+    name: str,
+    base_dir: Path,
+    frames: dict[str, pl.DataFrame],
+    schemas: dict[str, TableSchema],
+) -> dict[str, Any]:
+    """One table's source: readable or not, and its size.
+
+    frames, schemas: get the table, with what is derived, as the marts will find it.
     """
     from aigc_pipeline.sources import apply_derive, infer_schema, read_table
     from aigc_pipeline.sources.clean import MIN_ROWS
@@ -103,18 +132,16 @@ def _plan_table(
         "source": source_label(table),
         "rows": None,
         "columns": None,
-        "changes": None,
         "error": None,
     }
     try:
         df = read_table(table.source, base_dir, name=name, min_rows=1 if table.keep else MIN_ROWS)
         schema = infer_schema(df, name, table, kept=spec.kept)
         frames[name] = apply_derive(df, table)
+        schemas[name] = schema
     except AigcError as error:
         return {**told, "error": str(error)}
-    last = _last_schema(lake, spec, name)
-    changes = None if last is None else compare_schemas(last, schema)
-    return {**told, "rows": df.height, "columns": len(schema.columns), "changes": changes}
+    return {**told, "rows": df.height, "columns": len(schema.columns)}
 
 
 def _relations(spec: DatasetSpec, frames: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
@@ -138,16 +165,6 @@ def source_label(table: TableSpec) -> str:
 
         return public_url(source.file) if "://" in source.file else source.file
     return f"sample {source.sample}"
-
-
-def _last_schema(lake: Lake, spec: DatasetSpec, name: str) -> TableSchema | None:
-    """The schema that the last run validated a table by."""
-    from aigc_pipeline.schema import TableSchema
-
-    validated = lake.find_current(spec.name, "validated")
-    if validated is None or f"{name}/schema.json" not in validated.files():
-        return None
-    return TableSchema.model_validate(validated.read_json(f"{name}/schema.json"))
 
 
 def _plan_stages(
@@ -209,8 +226,11 @@ def _show(
     from aigc_pipeline.commands import show
 
     show.table(
-        ["table", "source", "rows", "columns", "since the last run"],
-        [[t["table"], t["source"], t["rows"], t["columns"], _news(t)] for t in tables],
+        ["table", "source", "rows", "columns", ""],
+        [
+            [t["table"], t["source"], t["rows"], t["columns"], "cannot be read" * bool(t["error"])]
+            for t in tables
+        ],
         title=spec.title or spec.name,
     )
     if relations:
@@ -228,11 +248,3 @@ def _show(
         ["stage", "what a run would do", "in force"],
         [[s["stage"], s["does"], s["current"]] for s in stages],
     )
-
-
-def _news(table: dict[str, Any]) -> str:
-    if table["error"]:
-        return "cannot be read"
-    if table["changes"] is None:
-        return "no run yet"
-    return "; ".join(table["changes"]) or "no column changed"

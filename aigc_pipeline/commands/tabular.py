@@ -136,7 +136,7 @@ def sample(
         list[str] | None,
         typer.Option(
             help="Condition on a column: COLUMN=VALUE (again for another value), COLUMN=null,"
-            " COLUMN>=VALUE, COLUMN<=VALUE; repeatable."
+            " COLUMN>=VALUE, COLUMN<=VALUE, 'COLUMN in (VALUE, VALUE)'; repeatable."
         ),
     ] = None,
     balance: Annotated[

@@ -65,7 +65,7 @@ def releases(
     names = list(dict.fromkeys(s for r in found for t in r.scores.values() for s in t))
     shown = [name for name in SHOWN if name in names]
     show.table(
-        ["", "dataset", "release", "made (UTC)", "seed", "rows", *shown, "problem"],
+        ["", "dataset", "release", "made (UTC)", "seed", "rows", "scenarios", *shown, "problem"],
         [
             [
                 "▸" if r.is_current else "",
@@ -74,6 +74,7 @@ def releases(
                 r.created_at.strftime("%Y-%m-%d %H:%M") if r.created_at else None,
                 str(r.seed) if r.seed is not None else None,
                 sum(r.rows.values()),
+                ", ".join(r.scenarios),
                 *(_worst([table.get(name) for table in r.scores.values()]) for name in shown),
                 r.problem or "",
             ]

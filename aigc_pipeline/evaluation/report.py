@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aigc_pipeline.drift import TableDrift
 from aigc_pipeline.evaluation import charts
 from aigc_pipeline.evaluation.cards import gate_row, in_groups, make_card, telling_rows
+from aigc_pipeline.evaluation.drift_page import moved_since
 from aigc_pipeline.evaluation.query_page import asked
 from aigc_pipeline.evaluation.relational.page import across
 from aigc_pipeline.evaluation.relational.result import RelationalEvaluation
@@ -41,6 +43,7 @@ def render_report(
     facts: Mapping[str, Any],
     relations: RelationalEvaluation | None = None,
     queries: QueryFidelity | None = None,
+    drift: Mapping[str, TableDrift] | None = None,
 ) -> str:
     """The report as one self-contained HTML page, in the dataset file's language.
 
@@ -51,6 +54,7 @@ def render_report(
         facts: where the rows come from, shown as they are.
         relations: how the tables hang together, where they refer to each other.
         queries: how BI's queries are answered.
+        drift: by table, how far the source moved since the run before.
     """
     text = Messages(spec.locale)
     scores = {name: e.scores for name, e in evaluations.items()}
@@ -67,6 +71,7 @@ def render_report(
         tables=[_table(name, e, gates, text) for name, e in evaluations.items()],
         across=None if relations is None else across(relations, gates, text),
         queries=None if queries is None else asked(spec, queries, gates, text),
+        drift=moved_since(drift or {}, text),
         several=len(evaluations) > 1 or relations is not None or queries is not None,
         gates=rows,
         missed=[row for row in rows if not row.gate.passed],

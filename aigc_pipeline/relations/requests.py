@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from aigc_pipeline.errors import InputError, did_you_mean
+from aigc_pipeline.features.conditions import condition_expr
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.relations.graph import Graph
 from aigc_pipeline.relations.sampling import DatabaseSampler
@@ -65,6 +66,8 @@ class DatabaseMaker:
 
         if not below:
             return sample(size if wanted is None else wanted)
+        for table, each in below.items():
+            self._check_possible(table, each)
         lowest = self._lowest(below)
         roots = size if wanted is None else PILOT if self._scaled() else None
         for attempt in range(ATTEMPTS):
@@ -73,6 +76,8 @@ class DatabaseMaker:
             found = len(chosen[lowest])
             if wanted is None or not isinstance(roots, int) or (attempt and found >= wanted):
                 break
+            if attempt and not found:  # more of the same would take minutes, and hardly help
+                break
             roots = round(roots * wanted / found * 1.2) + 10 if found else roots * 10
         if not found:
             raise InputError(
@@ -80,6 +85,21 @@ class DatabaseMaker:
                 " made; widen it"
             )
         return chosen
+
+    def _check_possible(self, table: str, where: Where) -> None:
+        """Raise InputError for a condition that no row of a table can meet, before any is made."""
+        if table in self.sampler.kept:
+            schema, rows = self.schemas[table], self.sampler.kept[table]
+            met = len(rows.filter(condition_expr(schema[c], each) for c, each in where.items())) > 0
+        else:
+            met = all(
+                mask.any() for mask in self.sampler.models[table].codec.allowed(where).values()
+            )
+        if not met:
+            raise InputError(
+                f"no value of {', '.join(where)} in {table!r} that was learned meets the condition"
+                " (values of fewer than min_subjects subjects are not learned); widen it"
+            )
 
     def _lowest(self, below: Mapping[str, Where]) -> str:
         """The table furthest down that has a condition, or refers to one that has."""

@@ -24,6 +24,7 @@ from aigc_pipeline.spec.dataset import (
     EvaluationSpec,
     Gate,
     Locale,
+    ReleasesSpec,
 )
 from aigc_pipeline.spec.learning import (
     DpSpec,
@@ -38,6 +39,7 @@ from aigc_pipeline.spec.synthesis import (
     Scenario,
     SynthesisSpec,
     Where,
+    check_scenario_name,
 )
 from aigc_pipeline.spec.table import (
     ColumnSpec,
@@ -76,6 +78,7 @@ __all__ = [
     "Name",
     "ParentSpec",
     "PrivacySpec",
+    "ReleasesSpec",
     "Scalar",
     "Scenario",
     "Seconds",
@@ -86,6 +89,7 @@ __all__ = [
     "TableSpec",
     "Where",
     "check_name",
+    "check_scenario_name",
     "check_table_name",
     "parse_seconds",
 ]

@@ -75,6 +75,17 @@ class EvaluationSpec(Model):
     )
 
 
+class ReleasesSpec(Model):
+    """How much of the past is kept."""
+
+    keep: int = Field(
+        10,
+        ge=2,
+        description="Runs whose releases are kept, with all they were made from; the release in"
+        " force and the one before it are never deleted",
+    )
+
+
 class DatasetSpec(Model):
     """One dataset file: tables, model, privacy, synthesis, gates."""
 
@@ -93,6 +104,7 @@ class DatasetSpec(Model):
     synthesis: SynthesisSpec = SynthesisSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     gates: dict[str, Gate] = Field({})
+    releases: ReleasesSpec = ReleasesSpec()
     marts: dict[Name, MartSpec] = Field(
         {}, description="Queries that BI starts from; files in <name>/marts/*.sql are more of them"
     )

@@ -29,6 +29,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Balance = dict[Name, dict[Scalar, Share]]
 
 
+def check_scenario_name(name: str) -> str:
+    """A scenario's name: that of a schema, and not the one of the rows under no condition."""
+    if name == "baseline":
+        raise ValueError("'baseline' stands for the rows under no condition; choose another name")
+    return check_name(name)
+
+
 class Scenario(Model):
     """A named what-if: the conditions under which rows are sampled, the shares values have."""
 
@@ -71,5 +78,5 @@ class SynthesisSpec(Model):
     @classmethod
     def _names(cls, scenarios: dict[str, Scenario]) -> dict[str, Scenario]:
         for name in scenarios:
-            check_name(name)
+            check_scenario_name(name)
         return scenarios

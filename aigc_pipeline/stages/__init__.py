@@ -1,5 +1,7 @@
 """The seven stages as plain functions: each reads the lake, calls the library, writes a version.
 
+Two more functions add a scenario to the release in force, and drop one from it.
+
 The functions are imported when first used: torch, scikit-learn and Great Expectations come with
 them, and whoever only wants to know what a stage returns should not wait for that.
 """
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
     from aigc_pipeline.stages.judge import evaluate, release
     from aigc_pipeline.stages.learn import synthesize, train
     from aigc_pipeline.stages.prepare import featurize, ingest, validate
+    from aigc_pipeline.stages.scenario import add_scenario, drop_scenario
 
 __all__ = [
     "STAGE_CHECKS",
     "Check",
     "StageResult",
+    "add_scenario",
+    "drop_scenario",
     "evaluate",
     "featurize",
     "ingest",
@@ -37,6 +42,8 @@ _MODULES = {
     "synthesize": "learn",
     "evaluate": "judge",
     "release": "judge",
+    "add_scenario": "scenario",
+    "drop_scenario": "scenario",
 }
 
 

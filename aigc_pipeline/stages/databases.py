@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from aigc_pipeline.errors import InputError
+from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.features.table import holds
 from aigc_pipeline.generators.training import Progress
 from aigc_pipeline.lake import Lake, Version
@@ -17,9 +17,10 @@ from aigc_pipeline.relations.frames import Wide, widen
 from aigc_pipeline.relations.plan import TablePlan
 from aigc_pipeline.relations.requests import DatabaseMaker
 from aigc_pipeline.relations.sampling import DatabaseSampler
-from aigc_pipeline.relations.selection import by_table
+from aigc_pipeline.relations.selection import by_table, select
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec, Scenario, TableSpec
+from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.tabular import TableModel
 
 
@@ -73,7 +74,8 @@ class Databases:
             models,
             {name: read_whole(validated, spec, name) for name in spec.kept},
         )
-        self.maker = DatabaseMaker(sampler, schemas, lake.current(spec.name, "raw").meta["rows"])
+        raw = input_of(lake, validated, "raw")
+        self.maker = DatabaseMaker(sampler, schemas, raw.meta["rows"])
 
     def tables(
         self, name: str, scenario: Scenario | None, rows: int | None, seed: int, progress: Progress
@@ -81,7 +83,8 @@ class Databases:
         """All tables of the baseline, or of a scenario.
 
         rows: of each table that owns others; under conditions, of the lowest table that has one.
-        Raises InputError where no row meets the conditions.
+        Raises InputError where no row meets the conditions, and ArtefactError for a row that does
+        not meet them after all.
         """
         told: dict[str, Any] = {"seed": seed, "stream": name, "progress": progress}
         size = self.spec.synthesis.rows
@@ -94,6 +97,9 @@ class Databases:
             made = self.maker.make(size, where=where, wanted=scenario.rows or rows, **told)
         except InputError as error:
             raise InputError(f"scenario {name!r}: {error}") from error
+        left = select(made, where, self.maker.schemas, self.maker.graph)
+        if odd := [table for table, df in made.items() if len(left[table]) < len(df)]:
+            raise ArtefactError(f"scenario {name!r}: rows of {', '.join(odd)} break its conditions")
         yield from made.items()
 
 

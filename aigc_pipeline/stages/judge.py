@@ -29,10 +29,11 @@ from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec, TableSpec
 from aigc_pipeline.stages.databases import is_database
 from aigc_pipeline.stages.inputs import input_of
-from aigc_pipeline.stages.learn import BASELINE, load_model, read_rows
+from aigc_pipeline.stages.made import BASELINE, load_model, read_rows
 from aigc_pipeline.stages.pictures import worst_columns
 from aigc_pipeline.stages.prepare import read_schema
 from aigc_pipeline.stages.result import StageResult, check
+from aigc_pipeline.stages.since import read_drift
 from aigc_pipeline.tabular import TableModel
 from aigc_pipeline.warehouse import create_release, publish, query
 from aigc_pipeline.warehouse.duck import identifier
@@ -101,7 +102,8 @@ def evaluate(
             stored["relations"] = relations.model_dump(mode="json")
         draft.write_json("scores.json", stored)
         facts = _facts(spec, synthetic, model, models)
-        report = render_report(spec, evaluations, gates, facts, relations, queries)
+        drift = read_drift(validated)
+        report = render_report(spec, evaluations, gates, facts, relations, queries, drift)
         (draft.path / "report.html").write_text(report, encoding="utf-8")
     assert draft.version is not None
     missed = [f"{gate.table}: {gate.message}" for gate in gates if not gate.passed]
@@ -248,7 +250,7 @@ def release(lake: Lake, spec: DatasetSpec) -> StageResult:
         approved = create_release(
             lake, spec, synthetic=synthetic, evaluation=evaluation, schemas=schemas
         )
-        warehouse = publish(lake)
+        warehouse = publish(lake, keep={spec.name: spec.releases.keep})
     rows = {}
     for name in spec.tables:
         counted = query(lake, f"SELECT count(*) FROM {identifier(spec.name, name)}")

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline.dataset_file import pointing_into
+from aigc_pipeline.drift import TableDrift, compare_tables
 from aigc_pipeline.errors import ArtefactError, FieldError, InputError, did_you_mean
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.conditions import check_where
@@ -42,6 +43,7 @@ from aigc_pipeline.spec import DatasetSpec, Scenario, Severity, TableSpec
 from aigc_pipeline.stages.databases import is_database, wide_tables
 from aigc_pipeline.stages.pictures import broken_rules, missing_values
 from aigc_pipeline.stages.result import Check, StageResult, check
+from aigc_pipeline.stages.since import drift_check, earlier_rows, schema_check
 from aigc_pipeline.synthesis.balance import check_balance
 from aigc_pipeline.tabular import encode_table
 from aigc_pipeline.validation import ValidationReport
@@ -133,6 +135,7 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
         frames, dropped = _without_orphans(frames, graph, spec)
         facts = inspect_relations(frames, graph)
     reports: dict[str, ValidationReport] = {}
+    drifts: dict[str, TableDrift] = {}
     disagreements = []
     for name, table in spec.tables.items():
         for column, (same, of) in derive_agreement(frames[name], table).items():
@@ -141,12 +144,16 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
                     f"{name}.{column} as derived differs in {of - same} of {of} rows"
                 )
         frames[name] = apply_derive(frames[name], table)
+        earlier = earlier_rows(lake, spec.name, name)
+        if earlier is not None:
+            both = (earlier[1], schemas[name])
+            drifts[name] = compare_tables(earlier[0], frames[name], both)
         reports[name] = validate_table(
             frames[name],
             schemas[name],
             table.expect,
             table=name,
-            earlier=_earlier_rows(lake, spec.name, name),
+            earlier=None if earlier is None else earlier[0],
         )
     with pointing_into(spec):
         check_marts(spec, frames)
@@ -154,6 +161,8 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
         _contract(reports, Severity.CRITICAL),
         _contract(reports, Severity.WARNING),
         _references(facts, dropped),
+        schema_check(lake, spec.name, schemas),
+        drift_check(drifts),
         check(
             "validated",
             "derived_columns_agree",
@@ -170,6 +179,7 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
         "rules": {name: len(report.results) for name, report in reports.items()},
         "holdout_rows": held_out,
         "relations": [fact.to_json() for fact in facts],
+        "source_drift": {name: drift.largest for name, drift in drifts.items()},
     }
     if not checks[0].passed:
         return StageResult(None, metadata, checks, shown)
@@ -183,6 +193,7 @@ def validate(lake: Lake, spec: DatasetSpec) -> StageResult:
             write_parquet(holdout[name], draft.path / name / "holdout.parquet")
             draft.write_json(f"{name}/schema.json", schemas[name].model_dump(mode="json"))
             draft.write_json(f"{name}/validation.json", reports[name].model_dump(mode="json"))
+        draft.write_json("drift.json", {n: d.model_dump(mode="json") for n, d in drifts.items()})
         draft.meta.update(rows=rows, relations=metadata["relations"], dropped=dropped)
     return StageResult(draft.version, metadata, checks, shown)
 
@@ -194,22 +205,6 @@ def _missing(frames: dict[str, pl.DataFrame]) -> dict[str, float]:
         for name, df in frames.items()
         for column, count in zip(df.columns, df.null_count().row(0), strict=True)
     }
-
-
-def _earlier_rows(lake: Lake, dataset: str, table: str) -> pl.DataFrame | None:
-    """All rows of a table that the last run accepted; None where there was none, or no more."""
-    try:
-        version = lake.find_current(dataset, "validated")
-        if version is None:
-            return None
-        parts = [
-            read_parquet(version.file(n))
-            for n in version.files(f"{table}/")
-            if n.endswith(".parquet")
-        ]
-    except ArtefactError:  # damaged since: there is nothing to compare with, and no need to stop
-        return None
-    return pl.concat(parts) if parts else None
 
 
 def check_scenarios(spec: DatasetSpec, schemas: dict[str, TableSchema], graph: Graph) -> None:

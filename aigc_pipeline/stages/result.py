@@ -13,6 +13,8 @@ STAGE_CHECKS: dict[str, list[tuple[str, str]]] = {
         ("contract", "critical"),
         ("contract_warnings", "warning"),
         ("references_hold", "warning"),
+        ("schema_as_released", "warning"),
+        ("source_drift", "warning"),
         ("derived_columns_agree", "warning"),
     ],
     "features": [],

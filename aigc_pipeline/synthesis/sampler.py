@@ -33,8 +33,10 @@ from aigc_pipeline.synthesis.balance import Cell, find_cells, whole_counts
 from aigc_pipeline.synthesis.completion import LEAST_RATE, Completer, holds
 
 BATCH = 8192
-# Candidates to look at before giving up on a condition that no row has met.
+# Candidates to look at before giving up on a condition that hardly any row meets, and on one that
+# none has met: where LEAST_RATE of them did, that would happen once in three thousand times.
 HOPELESS = 40 * BATCH
+NONE_YET = 10 * BATCH
 PILOT = 2 * BATCH  # rows that say how often values come together
 
 
@@ -132,7 +134,8 @@ class Sampler:
                 accepted = np.log(1 - rng.random(BATCH)) + ceiling < drawn.log_weight
                 frame = self.codec.decode(drawn.tokens[accepted], rng).filter(keeps)
                 frame = frame.head(rows - made)
-                if tried >= HOPELESS and made + len(frame) < LEAST_RATE * tried:
+                enough = HOPELESS if made + len(frame) else NONE_YET
+                if tried >= enough and made + len(frame) < LEAST_RATE * tried:
                     raise InputError(
                         f"the condition is met by {made + len(frame)} of {tried:,} sampled rows, "
                         "too few to go on; widen it, or check it against the constraints"

@@ -7,7 +7,7 @@ cover every release kept, so a BI tool can chart them over time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -29,8 +29,16 @@ MADE = {"fresh": "generated afresh", "kept": "kept as it is"} | {
 }
 
 
-def build(connection: duckdb.DuckDBPyConnection, lake: Lake, current: list[Release]) -> None:
-    """Create and fill the catalogue in the database in use, which has the tables already."""
+def build(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    current: list[Release],
+    gone: Collection[str] = (),
+) -> None:
+    """Create and fill the catalogue in the database in use, which has the tables already.
+
+    gone: ids of releases to leave out, for they are about to be deleted.
+    """
     run(connection, f"CREATE SCHEMA {identifier(SCHEMA)}")
     rows: dict[str, list[Row]] = {table.name: [] for table in TABLES}
     for release in current:
@@ -43,6 +51,8 @@ def build(connection: duckdb.DuckDBPyConnection, lake: Lake, current: list[Relea
         rows["relations"] += _relations(release)
         rows["marts"] += _marts(release)
         for version in lake.versions(release.dataset, "release"):
+            if version.id in gone:
+                continue
             for name, more in _history(lake, Release(version), version.id == release.id).items():
                 rows[name] += more
     for table in TABLES:
@@ -119,6 +129,7 @@ def _scenarios(release: Release) -> list[Row]:
             "description": scenario.description,
             "conditions": _json(scenario.where),
             "shares": _json(scenario.balance),
+            "ad_hoc": scenario.ad_hoc,
             "rows": sum(table.rows for table in release.notes.tables if table.scenario == name),
         }
         for name, scenario in sorted(release.notes.scenarios.items())
@@ -211,7 +222,7 @@ def _history(lake: Lake, release: Release, is_current: bool) -> dict[str, list[R
         return {
             "releases": [who | {"is_current": is_current} | _facts(release)],
             "scores": [who | {"is_current": is_current} | row for row in _scores(release)],
-            "checks": [who | row for row in (*_gates(release), *_rules(release))],
+            "checks": [who | row for row in (*_gates(release), *_rules(release), *_drift(release))],
             "lineage": [who | edge for edge in release.lineage],
         }
     except ArtefactError as error:
@@ -227,6 +238,7 @@ def _facts(release: Release) -> Row:
         "created_at": _naive(release.created_at),
         "code_version": manifest["code_version"],
         "seed": notes.seed,
+        "based_on": notes.based_on,
         "rows": release.baseline_rows,
         "model_family": notes.model.family,
         "model_quality": notes.model.quality,
@@ -273,4 +285,19 @@ def _rules(release: Release) -> Iterable[Row]:
                 "passed": rule["success"],
                 "rows_seen": rule["rows_seen"],
                 "failed_rows": rule["failed_rows"],
+            }
+
+
+def _drift(release: Release) -> Iterable[Row]:
+    for table, drift in sorted(release.drift.items()):
+        for column in drift.columns:
+            yield {
+                "table_name": table,
+                "check_type": "drift",
+                "name": "source_drift",
+                "column_name": column.column,
+                "severity": "warning",
+                "passed": not (column.shifted or column.nulls_shifted),
+                "value": column.distance,
+                "rows_seen": drift.rows_after,
             }

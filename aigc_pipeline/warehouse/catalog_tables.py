@@ -56,6 +56,11 @@ TABLES = (
                 "VARCHAR",
                 "What share of the rows has a value, as JSON: column to value to share",
             ),
+            "ad_hoc": (
+                "BOOLEAN",
+                "Whether it was made from a released model and is not in the dataset file: the next"
+                " run's release does not have it",
+            ),
             "rows": ("BIGINT", "Rows of all its tables"),
         },
     ),
@@ -146,6 +151,10 @@ TABLES = (
             "is_current": ("BOOLEAN", "Whether it is the one in this warehouse"),
             "code_version": ("VARCHAR", "Version of aigc_pipeline"),
             "seed": ("BIGINT", "Seed the rows were sampled from"),
+            "based_on": (
+                "VARCHAR",
+                "Release that this one adds a scenario to, or drops one from; missing of a run's",
+            ),
             "rows": ("BIGINT", "Rows of all baseline tables"),
             "model_family": ("VARCHAR", "Family of the generator"),
             "model_quality": ("VARCHAR", "Effort the generator was trained with"),
@@ -184,7 +193,7 @@ TABLES = (
     ),
     CatalogTable(
         "checks",
-        "One row per gate and validation rule of every release kept",
+        "One row per gate, validation rule and column's drift of every release kept",
         {
             **_DATASET,
             **_RELEASE,
@@ -194,13 +203,14 @@ TABLES = (
             ),
             "check_type": (
                 "VARCHAR",
-                "gate (a score's limit) or validation (a rule for the source)",
+                "gate (a score's limit), validation (a rule for the source) or drift (how far a"
+                " column of the source moved since the run before)",
             ),
             "name": ("VARCHAR", "Score or rule"),
             "column_name": ("VARCHAR", "Column a rule is about"),
             "severity": ("VARCHAR", "critical stops the run, warning is reported"),
             "passed": ("BOOLEAN", "Whether it held"),
-            "value": ("DOUBLE", "Score that was held against the limit"),
+            "value": ("DOUBLE", "Score that was held against the limit, or the column's distance"),
             "accepted": ("VARCHAR", "The gate's limit"),
             "rows_seen": ("BIGINT", "Rows a rule looked at"),
             "failed_rows": ("BIGINT", "Rows that broke it"),

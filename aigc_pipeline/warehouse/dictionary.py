@@ -16,7 +16,7 @@ from aigc_pipeline.evaluation.wording import DASH
 from aigc_pipeline.features.category import OTHER
 from aigc_pipeline.pages import Messages, markdown, percent, render
 from aigc_pipeline.schema import ColumnSchema, TableSchema
-from aigc_pipeline.spec import Kind, Locale
+from aigc_pipeline.spec import Kind
 from aigc_pipeline.warehouse.record import BASELINE, ReleasedTable, ReleaseNotes
 
 VALUES = 5  # of a category, by name
@@ -92,10 +92,9 @@ def write_dictionary(
     notes: ReleaseNotes,
     schemas: Mapping[str, TableSchema],
     scores: Mapping[str, Any],
-    locale: Locale,
 ) -> None:
     """Write `dictionary.html` and `dictionary.md`; `scores` is the release's `scores.json`."""
-    text = Messages(locale)
+    text = Messages(notes.locale)
     tables = [
         _table(table, notes, schemas[table.table], scores["evaluations"].get(table.table), text)
         for table in notes.tables

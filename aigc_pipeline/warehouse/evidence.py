@@ -94,43 +94,46 @@ def read_tables(
                 f"{synthetic.path}: there are no rows of table {table!r}; run that stage again"
             )
     places = sorted(shards, key=lambda place: (place[0] != BASELINE, place))
-    return [_read_table(spec, synthetic, place, shards[place], schemas) for place in places]
+    return [
+        read_table(spec.name, synthetic.path, place, shards[place], schemas) for place in places
+    ]
 
 
-def _read_table(
-    spec: DatasetSpec,
-    synthetic: Version,
+def read_table(
+    dataset: str,
+    folder: Path,
     place: tuple[str, str],
     shards: list[str],
     schemas: Mapping[str, TableSchema],
 ) -> ReleasedTable:
+    """One table of a scenario, given its shards' names below a folder. Raises ArtefactError."""
     scenario, table = place
     if table not in schemas:
         known = ", ".join(sorted(schemas))
-        raise ArtefactError(f"{synthetic.path}: {table!r} is no table of {spec.name}: {known}")
+        raise ArtefactError(f"{folder}: {table!r} is no table of {dataset}: {known}")
     if scenario != BASELINE:
         try:
             check_name(scenario)
         except ValueError as error:
-            raise ArtefactError(f"{synthetic.path}: {error}") from error
-    schema = schema_name(spec.name, scenario)
+            raise ArtefactError(f"{folder}: {error}") from error
+    schema = schema_name(dataset, scenario)
     try:
-        footers = [_footer(synthetic.path / name) for name in shards]
+        footers = [_footer(folder / name) for name in shards]
     except (OSError, pa.ArrowException) as error:
         raise ArtefactError(
-            f"{synthetic.path}: the shards of {table!r} cannot be read ({first_line(error)})"
+            f"{folder}: the shards of {table!r} cannot be read ({first_line(error)})"
         ) from error
     for name, (_, columns) in zip(shards, footers, strict=True):
         if not columns.equals(footers[0][1]):
             raise ArtefactError(
-                f"{synthetic.path / name}: its columns or types differ from those of {shards[0]}"
+                f"{folder / name}: its columns or types differ from those of {shards[0]}"
             )
     return ReleasedTable(
         scenario=scenario,
         schema_name=schema,
         table=table,
         rows=sum(rows for rows, _ in footers),
-        columns=_columns(synthetic.path / shards[0], footers[0][1], schemas[table]),
+        columns=_columns(folder / shards[0], footers[0][1], schemas[table]),
         shards=[f"data/{schema}/{table}/{Path(name).name}" for name in shards],
     )
 

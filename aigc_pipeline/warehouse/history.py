@@ -22,6 +22,8 @@ class ReleaseInfo:
     created_at: datetime | None = None  # UTC
     code_version: str | None = None
     seed: int | None = None
+    based_on: str | None = None  # the release that a scenario was added to, or dropped from
+    scenarios: list[str] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)  # "schema.table" -> rows
     scores: dict[str, dict[str, float | None]] = field(
         default_factory=dict
@@ -104,6 +106,8 @@ def _info(release: Release, is_current: bool) -> ReleaseInfo:
             created_at=release.created_at,
             code_version=release.version.manifest["code_version"],
             seed=release.notes.seed,
+            based_on=release.notes.based_on,
+            scenarios=sorted(release.notes.scenarios),
             rows=release.notes.rows,
             scores={
                 table: {name: score.get("value") for name, score in scores.items()}

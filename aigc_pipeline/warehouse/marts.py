@@ -9,7 +9,9 @@ import duckdb
 from aigc_pipeline.dataset_file import pointing_into
 from aigc_pipeline.errors import ArtefactError, FieldError
 from aigc_pipeline.marts import create_mart, marts_schema, read_marts
+from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
+from aigc_pipeline.warehouse import comparison
 from aigc_pipeline.warehouse.duck import (
     comment_on,
     connect,
@@ -22,16 +24,19 @@ from aigc_pipeline.warehouse.duck import (
 from aigc_pipeline.warehouse.record import BASELINE, MartNotes, Release, ReleasedTable
 
 
-def plan_marts(spec: DatasetSpec, tables: list[ReleasedTable]) -> list[MartNotes]:
+def plan_marts(
+    spec: DatasetSpec, tables: list[ReleasedTable], schemas: Mapping[str, TableSchema]
+) -> list[MartNotes]:
     """What a release notes of its marts, tried out on empty tables of the release's own types.
 
-    Raises InputError for a mart that does not work on them.
+    The comparison of scenarios comes last. Raises InputError for a mart that does not work.
     """
     planned: list[MartNotes] = []
     with pointing_into(spec):
+        comparison.check_name(spec)
         marts = read_marts(spec)
         if not marts:
-            return planned
+            return comparison.plan_comparison(spec.name, tables, schemas)
         with connect() as connection:
             for schema in (spec.name, marts_schema(spec.name)):
                 run(connection, f"CREATE SCHEMA {identifier(schema)}")
@@ -57,7 +62,7 @@ def plan_marts(spec: DatasetSpec, tables: list[ReleasedTable]) -> list[MartNotes
                         columns=columns,
                     )
                 )
-    return planned
+    return planned + comparison.plan_comparison(spec.name, tables, schemas)
 
 
 def places(release: Release) -> dict[tuple[str, str], MartNotes]:
@@ -73,6 +78,8 @@ def build(connection: duckdb.DuckDBPyConnection, release: Release) -> None:
     marts = places(release)
     if marts:
         run(connection, f"CREATE SCHEMA {identifier(marts_schema(release.dataset))}")
+    # Sums of fractions depend on their order: on one thread a rebuilt table is the same to a bit.
+    run(connection, "SET threads = 1")
     for place, mart in marts.items():
         try:
             create_mart(connection, place, mart.kind, mart.statement)
@@ -84,6 +91,7 @@ def build(connection: duckdb.DuckDBPyConnection, release: Release) -> None:
         for column, _ in mart.columns:
             told = f"Synthetic. {column} of the mart {mart.name}; release {release.id}"
             comment_on(connection, "COLUMN", (*place, column), told)
+    run(connection, "RESET threads")
 
 
 def problems(

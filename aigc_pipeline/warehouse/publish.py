@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.lake import Lake, fsync_path
-from aigc_pipeline.warehouse import catalog, marts
+from aigc_pipeline.warehouse import catalog, marts, retention
 from aigc_pipeline.warehouse.duck import (
     STORAGE_VERSION,
     comment_on,
@@ -35,8 +35,11 @@ from aigc_pipeline.warehouse.record import BASELINE, Release, ReleasedTable, rel
 _BATCH = 65_536  # rows read from a shard at a time
 
 
-def publish(lake: Lake, *, timeout: float = TIMEOUT) -> Path:
+def publish(lake: Lake, *, keep: Mapping[str, int] | None = None, timeout: float = TIMEOUT) -> Path:
     """Rebuild the warehouse from the release in force of every dataset; returns its path.
+
+    keep: by dataset, how many runs' releases to keep; older ones are deleted once the new file is
+    in place, and its catalogue does not list them (see `retention`). By default all stay.
 
     Readers never see a part: those who have the old file open keep it, whoever opens it next gets
     the new one. Built from the same releases, it answers every query the same.
@@ -47,18 +50,19 @@ def publish(lake: Lake, *, timeout: float = TIMEOUT) -> Path:
             `timeout` seconds. The old file is then byte for byte as it was.
     """
     with exclusive(lake, timeout):
-        return rebuild(lake)
+        return rebuild(lake, keep=keep)
 
 
-def rebuild(lake: Lake) -> Path:
+def rebuild(lake: Lake, *, keep: Mapping[str, int] | None = None) -> Path:
     """`publish` for who already holds the lock."""
     _sweep(lake)
     releases = [Release(lake.current(name, "release")) for name in released_datasets(lake)]
     if not releases:
         raise InputError(f"{lake.home}: no dataset has a release yet; run `aigc run DATASET` first")
+    gone = {name: retention.superseded(lake, name, many) for name, many in (keep or {}).items()}
     following = lake.home / f"{lake.warehouse.name}.next-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        _build(lake, following, releases)
+        _build(lake, following, releases, {v.id for left in gone.values() for v in left})
         _check(following, releases)
         fsync_path(following)
         # Left by someone who wrote to the old file; it must not be replayed on the new one.
@@ -72,6 +76,8 @@ def rebuild(lake: Lake) -> Path:
         ) from error
     finally:
         _sweep(lake)
+    for name, versions in gone.items():
+        retention.remove(lake, name, versions)
     return lake.warehouse
 
 
@@ -88,7 +94,7 @@ def _sweep(lake: Lake) -> None:
             path.unlink()
 
 
-def _build(lake: Lake, file: Path, releases: list[Release]) -> None:
+def _build(lake: Lake, file: Path, releases: list[Release], gone: Collection[str]) -> None:
     with connect(spill=file.with_name(f"{file.name}-spill")) as connection:
         attach = (
             f"ATTACH {literal(str(file))} AS warehouse (STORAGE_VERSION {literal(STORAGE_VERSION)})"
@@ -103,7 +109,7 @@ def _build(lake: Lake, file: Path, releases: list[Release]) -> None:
                 _fill(connection, release, table)
                 _describe(connection, release, table)
             marts.build(connection, release)
-        catalog.build(connection, lake, releases)
+        catalog.build(connection, lake, releases, gone)
         run(connection, "COMMIT")
         run(connection, "CHECKPOINT warehouse")
         run(connection, "USE memory")

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from aigc_pipeline.drift import TableDrift, as_score
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.lake import Lake, Version
+from aigc_pipeline.pages import Locale
 from aigc_pipeline.schema import TableSchema
-from aigc_pipeline.spec import check_name
+from aigc_pipeline.spec import Scenario, check_name
 
 BASELINE = "baseline"  # the scenario of rows sampled under no condition
 
@@ -48,6 +50,17 @@ class ScenarioNotes(_Notes):
     description: str | None = None
     where: dict[str, Any] = {}
     balance: dict[str, dict[str, float]] = {}
+    ad_hoc: bool = False  # made from a released model and not in the dataset file
+
+
+def scenario_notes(scenario: Scenario, *, ad_hoc: bool = False) -> ScenarioNotes:
+    """What a release notes of a scenario."""
+    return ScenarioNotes(
+        description=scenario.description,
+        where=scenario.model_dump(mode="json", exclude_unset=True).get("where", {}),
+        balance=scenario.model_dump(mode="json").get("balance", {}),
+        ad_hoc=ad_hoc,
+    )
 
 
 class TableNotes(_Notes):
@@ -116,6 +129,8 @@ class ReleaseNotes(_Notes):
     tables: list[ReleasedTable]
     relations: list[RelationNotes] = []
     marts: list[MartNotes] = []  # each after those it reads
+    locale: Locale = "en"  # of its dictionary
+    based_on: str | None = None  # the release that this one adds a scenario to, or drops one from
 
 
 @dataclass(frozen=True)
@@ -171,7 +186,18 @@ class Release:
         """Table, or what stands for all tables together -> its scores as plain data."""
         from aigc_pipeline.evaluation import scored
 
-        return scored(self._scores)
+        found = scored(self._scores)
+        for table, drift in self.drift.items():
+            found.setdefault(table, {})["source_drift"] = as_score(drift)
+        return found
+
+    @cached_property
+    def drift(self) -> dict[str, TableDrift]:
+        """Table -> how far its source moved since the run before; empty where that is not known."""
+        if "drift.json" not in self.version.files():
+            return {}
+        stored = self.version.read_json("drift.json")
+        return {name: TableDrift.model_validate(each) for name, each in stored.items()}
 
     @property
     def gates(self) -> list[dict[str, Any]]:

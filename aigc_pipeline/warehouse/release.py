@@ -23,9 +23,9 @@ from aigc_pipeline.warehouse.record import (
     RelationNotes,
     ReleasedTable,
     ReleaseNotes,
-    ScenarioNotes,
     TableNotes,
     find_input,
+    scenario_notes,
     trace,
 )
 
@@ -66,7 +66,7 @@ def create_release(
     """
     gates, scores = judge(spec, synthetic, evaluation, schemas)
     tables = read_tables(spec, synthetic, schemas)
-    marts = plan_marts(spec, tables)
+    marts = plan_marts(spec, tables, schemas)
     if refused := [gate for gate in gates if not gate.passed]:
         raise GateRefused(_refusal(lake, spec, refused))
     try:
@@ -83,7 +83,7 @@ def create_release(
                 verdicts = [gate.model_dump(mode="json") for gate in gates]
                 scores = {**scores, "gates": verdicts}
                 draft.write_json("scores.json", scores)
-                write_dictionary(draft.path, spec.name, notes, schemas, scores, spec.locale)
+                write_dictionary(draft.path, spec.name, notes, schemas, scores)
                 contract = contract_text(spec, synthetic.id, notes, schemas, scores)
                 (draft.path / CONTRACT).write_text(contract, encoding="utf-8")
                 for name, schema in schemas.items():
@@ -91,6 +91,8 @@ def create_release(
                 draft.write_json("lineage.json", trace(lake, synthetic, evaluation))
                 if outcomes := _validation(lake, evaluation, schemas):
                     draft.write_json("validation.json", outcomes)
+                if drift := _drift(lake, evaluation):
+                    draft.write_json("drift.json", drift)
     except OSError as error:
         raise ArtefactError(
             f"{lake.stage_dir(spec.name, 'release')}: the release could not be written"
@@ -156,12 +158,9 @@ def _notes(
             dp=(model.meta if model else {}).get("dp", {}),
         ),
         privacy=spec.privacy.model_dump(mode="json"),
+        locale=spec.locale,
         scenarios={
-            name: ScenarioNotes(
-                description=scenario.description,
-                where=scenario.model_dump(mode="json", exclude_unset=True).get("where", {}),
-                balance=scenario.model_dump(mode="json").get("balance", {}),
-            )
+            name: scenario_notes(scenario)
             for name, scenario in spec.synthesis.scenarios.items()
             if name in made
         },
@@ -222,3 +221,11 @@ def _validation(
         for name in schemas
         if f"{name}/validation.json" in listed
     }
+
+
+def _drift(lake: Lake, evaluation: Version) -> dict[str, Any]:
+    """How far the source moved since the run before, where that is known and the lake has it."""
+    validated = find_input(lake, evaluation, "validated")
+    if validated is None or "drift.json" not in validated.files():
+        return {}
+    return validated.read_json("drift.json")
