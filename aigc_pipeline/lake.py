@@ -118,6 +118,8 @@ class Version:
             self._check(name)
 
     def _check(self, name: str) -> None:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise ArtefactError(f"{self.path}: the manifest names a file elsewhere")
         path, expected = self.path / name, self.manifest["files"][name]["sha256"]
         try:
             found = sha256_file(path)

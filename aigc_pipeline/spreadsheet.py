@@ -5,7 +5,6 @@ Run with a file, what to call it in errors, the bytes it may take, and perhaps a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from aigc_pipeline.errors import InputError, did_you_mean
+from aigc_pipeline.held import held_memory
 
 REFUSED = 2  # exit code that comes with a message
 
@@ -21,25 +21,14 @@ def main() -> None:
     """Write the sheet to stdout: its columns' names as a line of JSON, then an Arrow stream."""
     path, at, most = sys.argv[1:4]
     sheet = sys.argv[4] if len(sys.argv) > 4 else None
-    _hold(int(most))
     try:
-        header, df = _read(Path(path), at, sheet)
+        with held_memory(int(most)):
+            header, df = _read(Path(path), at, sheet)
     except InputError as error:
         sys.stderr.write(str(error))
         sys.exit(REFUSED)
     sys.stdout.buffer.write(json.dumps(header).encode() + b"\n")
     df.write_ipc_stream(sys.stdout.buffer)
-
-
-def _hold(most: int) -> None:
-    """Let this process take `most` bytes more than it has, where the system can say so."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + most
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no rows in a core file
 
 
 def _read(path: Path, at: str, sheet: str | None) -> tuple[list[str], pl.DataFrame]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+MOST_MEMORY = 8 * 2**30  # of a query: DuckDB's own limit does not count what one function makes
+GRACE = 5.0  # seconds that a query has to stop in
 # The scores that `aigc releases` shows: all are better when low.
 SHOWN = ("shape_error", "detection_auc", "utility_gap", "copied_rows")
 
@@ -14,6 +16,9 @@ SHOWN = ("shape_error", "detection_auc", "utility_gap", "copied_rows")
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT statement in DuckDB's SQL.")],
     limit: Annotated[int, typer.Option(min=1, help="Rows to show at most.")] = 1000,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds after which the query is given up.")
+    ] = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
 ) -> None:
     """Ask the warehouse a question in SQL, read-only.
@@ -28,9 +33,12 @@ def query(
     """
     from aigc_pipeline import warehouse
     from aigc_pipeline.commands import show
+    from aigc_pipeline.held import held_memory, held_time
     from aigc_pipeline.lake import Lake
 
-    result = warehouse.query(Lake.from_env(), sql, limit=limit)
+    late = f"error: the query took longer than {timeout:g} seconds and heeded no sign to stop"
+    with held_memory(MOST_MEMORY), held_time(timeout + GRACE, late):
+        result = warehouse.query(Lake.from_env(), sql, limit=limit, seconds=timeout)
     if as_json:
         show.print_json(result.frame.rows(named=True))
     else:
