@@ -19,11 +19,11 @@ from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import ShardWriter, read_parquet
 from aigc_pipeline.privacy.budget import Budget
 from aigc_pipeline.relations.plan import TablePlan
-from aigc_pipeline.relations.settle import settle
+from aigc_pipeline.relations.settle import owners_of, settle
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.stages import pictures
-from aigc_pipeline.stages.databases import Databases, is_database, rules_hold
+from aigc_pipeline.stages.databases import Databases, is_database, rules_hold, wide_tables
 from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.prepare import read_schema, scenario_tables
 from aigc_pipeline.stages.result import StageResult, check
@@ -50,6 +50,7 @@ def train(
     curves: dict[str, list[dict[str, float]]] = {}
     spent: dict[str, dict[str, float]] = {}
     cut_short = []
+    owners = _owners(lake, spec, features)
     with lake.writing(
         spec.name, "model", inputs={"features": features}, spec_sha256=spec.sha256()
     ) as draft:
@@ -71,11 +72,10 @@ def train(
                 checkpoint=lake.checkpoint(spec.name, name),
                 progress=progress or silent,
             )
-            if f"{name}/owners.parquet" in features.files():
+            if name in owners:
                 plan = TablePlan.model_validate(features.read_json("plans.json")[name])
-                owners = read_parquet(features.file(f"{name}/owners.parquet"))
                 (progress or silent)(f"{name}, settling", None)
-                settle(plan, spec.tables[name], model, owners, seed=seed)
+                settle(plan, spec.tables[name], model, owners[name], seed=seed)
             model.save(draft.path / name)
             if model.card["dp"] is not None:
                 spent[name] = {key: model.card["dp"][key] for key in ("epsilon", "delta")}
@@ -119,6 +119,21 @@ def learned_tables(version: Version) -> list[str]:
     if "plans.json" in version.files():
         return list(version.read_json("plans.json"))
     return [name.rpartition("/")[0] for name in version.files() if name.endswith("/codecs.json")]
+
+
+def _owners(lake: Lake, spec: DatasetSpec, features: Version) -> dict[str, pl.DataFrame]:
+    """The owners of tables whose rows are made one after the other, by table.
+
+    Taken from the validated rows again: the features stage keeps no value of them.
+    """
+    if "plans.json" not in features.files():
+        return {}
+    validated = input_of(lake, features, "validated")
+    wide = wide_tables(
+        validated, spec, {name: read_schema(validated, name) for name in spec.tables}
+    )
+    found = {name: owners_of(each.frame, each.plan) for name, each in wide.items()}
+    return {name: owners for name, owners in found.items() if owners is not None}
 
 
 def _entities(features: Version, table: str) -> np.ndarray | None:
