@@ -173,6 +173,11 @@ class Lake:
         """The DuckDB file that BI opens."""
         return self.home / "warehouse.duckdb"
 
+    @property
+    def ledger(self) -> Path:
+        """What differential privacy was spent on every source."""
+        return self.home / "ledger.json"
+
     def stage_dir(self, dataset: str, stage: str) -> Path:
         """Folder of a stage's versions."""
         if stage not in STAGES:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Also in the wide forms that a spreadsheet takes for the plain ones.
 _FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
-_HARMLESS = r"^[+-][0-9 ().,/:-]*[0-9%]$"
+_HARMLESS = r"^[+-][0-9 ().,/:-]*([0-9%]|[0-9][eE][+-]?[0-9]+)$"
 FORMATS = (".csv", ".parquet")
 
 

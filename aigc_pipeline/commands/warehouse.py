@@ -72,8 +72,9 @@ def releases(
         return
     names = list(dict.fromkeys(s for r in found for t in r.scores.values() for s in t))
     shown = [name for name in SHOWN if name in names]
+    private = ["epsilon", "of its source"] if any(r.dp for r in found) else []
     show.table(
-        ["", "dataset", "release", "made (UTC)", "seed", "rows", *shown, "problem"],
+        ["", "dataset", "release", "made (UTC)", "seed", "rows", *shown, *private, "problem"],
         [
             [
                 "▸" if r.is_current else "",
@@ -83,6 +84,7 @@ def releases(
                 str(r.seed) if r.seed is not None else None,
                 sum(r.rows.values()),
                 *(_worst([table.get(name) for table in r.scores.values()]) for name in shown),
+                *(_most(r.dp, key) for key in ("epsilon", "total") if private),
                 r.problem or "",
             ]
             for r in found
@@ -110,6 +112,11 @@ def rollback(
 
     version = warehouse.rollback(Lake.from_env(), dataset, to)
     show.say(f"{dataset}: release {version.id} is in force again, and the warehouse is rebuilt")
+
+
+def _most(spent: dict[str, dict[str, float | None]], key: str) -> float | None:
+    """The highest of the tables' epsilons."""
+    return _worst([table.get(key) for table in spent.values()])
 
 
 def _worst(values: list[float | None]) -> float | None:

@@ -72,6 +72,7 @@ def scan(path: Path, at: str, source: Source) -> Layout:
                     if not record:
                         continue
                     layout = Layout(record)
+                    check_cells(0, len(record), at)
                     _check_header(record, at)
                     most = max_cells() // len(record)
                     continue

@@ -45,8 +45,8 @@ def read_sheet(path: Path, at: str, sheet: str | None) -> pl.DataFrame:
         raise InputError(done.stderr.decode())
     if done.returncode:  # killed, or out of memory: what it said may quote values
         raise InputError(
-            f"{at}: reading it takes more than {MOST_BYTES / 2**30:.0f} GB of memory, or breaks the"
-            " reader; look for cells far beyond the table, or save it as .csv or .parquet"
+            f"{at}: reading it takes more than {MOST_BYTES / 2**20:,.0f} MB of memory, or breaks"
+            " the reader; look for cells far beyond the table, or save it as .csv or .parquet"
         )
     header, _, rows = done.stdout.partition(b"\n")
     names = json.loads(header)

@@ -18,6 +18,7 @@ from aigc_pipeline.generators.training import Compute, Progress, silent
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import ShardWriter, read_parquet
 from aigc_pipeline.privacy.budget import Budget
+from aigc_pipeline.privacy.ledger import check_ledger, note_training, place_of
 from aigc_pipeline.relations.plan import TablePlan
 from aigc_pipeline.relations.settle import owners_of, settle
 from aigc_pipeline.schema import TableSchema
@@ -51,6 +52,10 @@ def train(
     spent: dict[str, dict[str, float]] = {}
     cut_short = []
     owners = _owners(lake, spec, features)
+    dp = spec.privacy.dp
+    sources = {} if dp is None else _sources(lake, spec, features)
+    for name, source in sources.items():
+        check_ledger(lake, dp, name, *source)  # type: ignore[arg-type]
     with lake.writing(
         spec.name, "model", inputs={"features": features}, spec_sha256=spec.sha256()
     ) as draft:
@@ -76,9 +81,20 @@ def train(
                 plan = TablePlan.model_validate(features.read_json("plans.json")[name])
                 (progress or silent)(f"{name}, settling", None)
                 settle(plan, spec.tables[name], model, owners[name], seed=seed)
-            model.save(draft.path / name)
-            if model.card["dp"] is not None:
+            if dp is not None and model.card["dp"] is not None:
                 spent[name] = {key: model.card["dp"][key] for key in ("epsilon", "delta")}
+                place, content = sources[name]
+                total = note_training(
+                    lake,
+                    dp,
+                    dataset=spec.name,
+                    table=name,
+                    place=place,
+                    content=content,
+                    **spent[name],
+                )
+                model.card["dp"]["epsilon_of_source"] = spent[name]["total"] = total
+            model.save(draft.path / name)
             history = model.card["history"]
             curves[name] = history["looks"]
             losses[name] = {
@@ -119,6 +135,15 @@ def learned_tables(version: Version) -> list[str]:
     if "plans.json" in version.files():
         return list(version.read_json("plans.json"))
     return [name.rpartition("/")[0] for name in version.files() if name.endswith("/codecs.json")]
+
+
+def _sources(lake: Lake, spec: DatasetSpec, features: Version) -> dict[str, tuple[str, str]]:
+    """Where each table's source is and what was in it, as the ledger has them."""
+    raw = input_of(lake, features, "validated", "raw")
+    return {
+        name: (place_of(table.source), raw.meta["source_sha256"][name])
+        for name, table in spec.tables.items()
+    }
 
 
 def _owners(lake: Lake, spec: DatasetSpec, features: Version) -> dict[str, pl.DataFrame]:
