@@ -53,7 +53,10 @@ def read_ledger(lake: Lake) -> list[Entry]:
     if not lake.ledger.exists():
         return []
     try:
-        return [Entry(**each) for each in json.loads(lake.ledger.read_bytes())]
+        entries = json.loads(lake.ledger.read_bytes())
+        if not isinstance(entries, list):
+            raise TypeError("no list")
+        return [Entry(**each) for each in entries]
     except UNREADABLE as error:
         raise ArtefactError(
             f"{lake.ledger}: the ledger of epsilon cannot be read ({type(error).__name__}); put it"
