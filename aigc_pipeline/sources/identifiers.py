@@ -76,8 +76,11 @@ def named_like_person(column: pl.Series) -> bool:
 
 
 def _by_pattern(texts: pl.Series, name: str) -> Identifier | None:
-    patterns = [("e-mail addresses", "email", _EMAIL, MOST), ("IP addresses", "ip", _IP, CHECKED)]
-    patterns += [("social security numbers", None, _SSN, CHECKED)]
+    patterns: list[tuple[str, str | None, str, float]] = [
+        ("e-mail addresses", "email", _EMAIL, MOST),
+        ("IP addresses", "ip", _IP, CHECKED),
+        ("social security numbers", None, _SSN, CHECKED),
+    ]
     named = _PHONE_NAMES.fullmatch(name.lower()) is not None
     for pattern in (_PHONE_US, _PHONE):
         patterns += [("phone numbers", "phone", pattern, 0.3 if named else MOST)]

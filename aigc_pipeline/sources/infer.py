@@ -94,8 +94,8 @@ def _column(
             spec, field = spec.model_copy(update={"type": Kind.ID}), (*at, "key")
         kind, format = column_kind(column, spec, field)
         if silent and not role.key and role.parent is None and derived is None:
-            if (text := refusal(column, kind)) is not None:
-                raise FieldError([(field, text)])
+            if (why := refusal(column, kind)) is not None:
+                raise FieldError([(field, why)])
         if kind == Kind.ID and silent and (role.kept or role.parent is not None):
             kind = Kind.CATEGORY  # it tells rows apart, but it is given, and learned as any other
     decimals = None
