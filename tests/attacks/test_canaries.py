@@ -1,13 +1,17 @@
-"""Canaries planted in the source: what only a few people have is in nothing that is made of it."""
+"""Canaries planted in the source, and secrets around it: searched for in all that is made.
+
+In one file, so that one process learns the dataset for all of its tests.
+"""
 
 from __future__ import annotations
 
+import stat
 from typing import Any
 
 import polars as pl
 import pytest
 from canaries_kit import PAIRS, SALARY, canary, find, orders, people
-from conftest import Attacked
+from conftest import SECRETS, Attacked
 
 from aigc_pipeline.parquet import read_parquet
 
@@ -94,3 +98,26 @@ def test_a_customer_with_500_orders(attacked: Attacked, tried: Any) -> None:
     assert usual.head(2).to_list() == [500, 50]
     assert most is not None and most <= usual[2]  # type: ignore[operator]
     line.happened(f"no synthetic customer has more orders than the others have, {usual[2]}")
+
+
+def test_secrets_are_written_nowhere(attacked: Attacked, tried: Any) -> None:
+    line = tried(
+        "Attacks", "secrets in a URL, a variable, the environment; every byte of lake and Dagster"
+    )
+    places = attacked.everything()
+    assert find({"control": "canaries"}, places)  # the search finds what is there
+    assert len(attacked.failed) == 1 and "127.0.0.1:1" in attacked.failed[0]
+    everywhere = [*places, ("errors and tracebacks", "\n".join(attacked.failed).encode())]
+    assert find(SECRETS, everywhere) == {}
+    line.happened("in no file, log, traceback or database, after a good and a failed run", 3)
+
+
+def test_only_the_owner_reads_the_lake(attacked: Attacked, tried: Any) -> None:
+    line = tried("Attacks", "files that others on the machine may read")
+    for path in [attacked.lake.home, *attacked.lake.home.rglob("*")]:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        names = ("warehouse.duckdb", ".warehouse.lock", "CURRENT")
+        if path.name in names:  # synthetic only, or no more than a version's name
+            continue
+        assert mode & 0o077 == 0, f"{path} is {mode:o}"
+        line.happened("0600 in 0700 folders")
