@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from aigc_pipeline.errors import ArtefactError, InputError, did_you_mean
+from aigc_pipeline.errors import UNREADABLE, ArtefactError, InputError, did_you_mean
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.parquet import read_parquet, write_parquet
 from aigc_pipeline.relations import check_owner_columns, drop_orphans, graph_of, inspect_relations
@@ -135,7 +135,7 @@ class DatabaseSynthesizer:
         if folder.exists() and any(folder.iterdir()) and not (folder / FILE).exists():
             raise InputError(f"{folder}: there are files here that are no model; name a new folder")
         part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-        part.mkdir(parents=True)
+        part.mkdir(mode=0o700, parents=True)
         try:
             for name, model in self._models.items():
                 model.save(part / "models" / name)
@@ -158,8 +158,9 @@ class DatabaseSynthesizer:
             plans = {n: TablePlan.model_validate(plan) for n, plan in facts["plans"].items()}
             schemas = {n: TableSchema.model_validate(each) for n, each in facts["schemas"].items()}
             rows, seed = facts["rows"], facts["seed"]
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise ArtefactError(f"{folder}: no database can be read here ({error})") from error
+        except UNREADABLE as error:
+            kind = type(error).__name__
+            raise ArtefactError(f"{folder}: no database can be read here ({kind})") from error
         loaded = cls(spec.tables, generator=spec.generator, privacy=spec.privacy, seed=seed)
         loaded._models = {name: TableModel.load(folder / "models" / name) for name in plans}
         kept = {name: read_parquet(folder / "kept" / f"{name}.parquet") for name in spec.kept}

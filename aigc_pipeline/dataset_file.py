@@ -61,6 +61,9 @@ def _with_marts(spec: DatasetSpec, path: Path) -> DatasetSpec:
         if file.stem in spec.marts and files.get(file.stem, (None, None))[0] != file:
             raise InputError(f"{file}: {path} has a mart {file.stem!r} too; rename one")
         files.setdefault(file.stem, (file, None))
+    for name, (file, _) in files.items():  # an error would quote whatever file that is
+        if not file.resolve().is_relative_to(path.parent.resolve()):
+            raise InputError(f"{path}: mart {name!r}: its file is not below {path.parent}")
     marts = dict(spec.marts) | {name: read_mart(*given) for name, given in files.items()}
     try:
         checked = DatasetSpec.model_validate({**dict(spec), "marts": marts})

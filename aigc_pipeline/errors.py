@@ -48,6 +48,13 @@ class ArtefactError(AigcError):
     """An artefact in the lake is missing, changed, torn or from another version of the code."""
 
 
+# What reading a damaged or hostile artefact may raise before anything can be said of its content.
+UNREADABLE = (
+    OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError,
+    OverflowError, MemoryError,
+)  # fmt: skip
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest valid one, else a short list of them."""
     names = sorted(map(str, valid))

@@ -118,6 +118,8 @@ class Version:
             self._check(name)
 
     def _check(self, name: str) -> None:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise ArtefactError(f"{self.path}: the manifest names a file elsewhere")
         path, expected = self.path / name, self.manifest["files"][name]["sha256"]
         try:
             found = sha256_file(path)
@@ -178,6 +180,11 @@ class Lake:
     def warehouse(self) -> Path:
         """The DuckDB file that BI opens."""
         return self.home / "warehouse.duckdb"
+
+    @property
+    def ledger(self) -> Path:
+        """What differential privacy was spent on every source."""
+        return self.home / "ledger.json"
 
     def stage_dir(self, dataset: str, stage: str) -> Path:
         """Folder of a stage's versions."""

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline import __version__
-from aigc_pipeline.errors import ArtefactError, InputError
+from aigc_pipeline.errors import UNREADABLE, ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.generators.training import Compute, Progress, silent
@@ -134,7 +134,7 @@ class TableModel:
         if folder.exists() and {p.name for p in folder.iterdir()} - MODEL_FILES:
             raise InputError(f"{folder}: there are files here that are no model; name a new folder")
         part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-        part.mkdir(parents=True)
+        part.mkdir(mode=0o700, parents=True)  # a model tells of the rows it learned
         try:
             self.generator.save(part)
             _write_json(part / "codecs.json", self.codec.to_json())
@@ -153,11 +153,14 @@ class TableModel:
             codecs = json.loads((folder / "codecs.json").read_bytes())
             card = json.loads((folder / "card.json").read_bytes())
             codec = TableCodec.from_json(codecs)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise ArtefactError(f"{folder}: no model can be read here ({error})") from error
-        if card.get("family") not in FAMILIES:
-            raise ArtefactError(f"{folder}: unknown model family {card.get('family')!r}")
-        return cls(codec, find_family(card["family"]).load(folder, codec), card)
+            family = card["family"]
+            known = family in FAMILIES
+        except (*UNREADABLE, pl.exceptions.PolarsError) as error:  # it may quote what was learned
+            kind = type(error).__name__
+            raise ArtefactError(f"{folder}: no model can be read here ({kind})") from error
+        if not known:
+            raise ArtefactError(f"{folder}: unknown model family {family!r}")
+        return cls(codec, find_family(family).load(folder, codec), card)
 
 
 def encode_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,20 @@ def _score_table(stored: Mapping[str, Any]) -> dg.MarkdownMetadataValue:
         for name, score in scores.items():
             gate = gates.get((table, name))
             verdict = "" if gate is None else f"{'✓' if gate['passed'] else '✗'} {gate['limit']}"
-            cells = [table, name, _digits(score["value"]), _digits(score["reference"]), verdict]
+            cells = [
+                markdown(table),
+                name,
+                _digits(score["value"]),
+                _digits(score["reference"]),
+                verdict,
+            ]
             lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return dg.MetadataValue.md("\n".join(lines))
+
+
+def markdown(text: str) -> str:
+    """A text as Markdown that shows it as it is: no HTML, no link, no picture."""
+    return re.sub(r"([\\<\[])", r"\\\1", text)
 
 
 def _digits(value: float | None) -> str:

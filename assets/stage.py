@@ -17,7 +17,7 @@ from aigc_pipeline.errors import AigcError, ArtefactError, GateRefused, InputErr
 from aigc_pipeline.lake import STAGES
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.stages import STAGE_CHECKS, Check, StageResult
-from assets.metadata import result_metadata
+from assets.metadata import markdown, result_metadata
 from resources import Reporter
 
 if TYPE_CHECKING:
@@ -182,5 +182,6 @@ def _check_result(check: Check) -> dg.AssetCheckResult:
 
 def _description(spec: DatasetSpec, doc: str) -> str:
     """The stage's docstring, then what the dataset file says of the dataset."""
-    lines = [re.sub(r"\s+", " ", doc).strip(), f"**{spec.title or spec.name}**", spec.description]
+    title, about = markdown(spec.title or spec.name), markdown(spec.description or "")
+    lines = [re.sub(r"\s+", " ", doc).strip(), f"**{title}**", about]
     return "\n\n".join(line for line in lines if line)

@@ -233,7 +233,8 @@ def test_a_database_comes_with_all_its_tables(project: Path) -> None:
     assert list(one.tables) == ["orders"] and one.synthesis.rows == 900
 
 
-def test_a_url_gets_its_checksum(project: Path) -> None:
+def test_a_url_gets_its_checksum(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_ALLOWED_HOSTS", "127.0.0.1")
     people().write_csv("data/people.csv")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(project))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

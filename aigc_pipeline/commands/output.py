@@ -13,6 +13,9 @@ from aigc_pipeline.errors import ArtefactError, InputError
 if TYPE_CHECKING:
     import polars as pl
 
+# Also in the wide forms that a spreadsheet takes for the plain ones.
+_FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
+_HARMLESS = r"^[+-][0-9 ().,/:-]*([0-9%]|[0-9][eE][+-]?[0-9]+)$"
 FORMATS = (".csv", ".parquet")
 
 
@@ -26,15 +29,19 @@ def check_output(path: Path) -> None:
         raise InputError(f"--output: {path} is a folder; name a file")
 
 
-def write_batches(batches: Iterable[pl.DataFrame], path: Path) -> int:
+def write_batches(
+    batches: Iterable[pl.DataFrame], path: Path, *, keep_formulas: bool = False
+) -> int:
     """Write data frames of one schema into one file, and return how many rows it has.
 
-    The file appears under its name once it is complete.
+    The file appears under its name once it is complete. In CSV, a text that a spreadsheet would
+    run as a formula gets an apostrophe before it, unless keep_formulas is set.
     Raises ArtefactError when the disk refuses.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     if path.suffix.lower() == ".csv":
         write = _write_csv
+        batches = batches if keep_formulas else map(without_formulas, batches)
     else:
         from aigc_pipeline.parquet import stream_parquet as write
     try:
@@ -54,3 +61,18 @@ def _write_csv(batches: Iterable[pl.DataFrame], path: Path) -> int:
             batch.write_csv(handle, include_header=index == 0)
             rows += batch.height
     return rows
+
+
+def without_formulas(df: pl.DataFrame) -> pl.DataFrame:
+    """A table whose texts, names of columns included, no spreadsheet takes for a formula.
+
+    Those that start like one get an apostrophe before them (OWASP, CSV injection); signed numbers,
+    dates and phone numbers, which can do nothing, stay as they are.
+    """
+    import polars as pl
+
+    text = pl.col(pl.String)
+    starts = text.str.contains(_FORMULA) & ~text.str.contains(_HARMLESS)
+    df = df.with_columns(pl.when(starts).then("'" + text).otherwise(text).name.keep())
+    names = pl.Series(df.columns, dtype=pl.String).str.contains(_FORMULA)
+    return df.rename({n: f"'{n}" for n, bad in zip(df.columns, names, strict=True) if bad})

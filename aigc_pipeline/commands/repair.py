@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aigc_pipeline.commands.tabular import Delimiter, NullValues, load_model, read_plain
+from aigc_pipeline.commands.tabular import (
+    Delimiter,
+    KeepFormulas,
+    NullValues,
+    load_model,
+    read_plain,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +34,7 @@ def impute(
     seed: Annotated[int, typer.Option(min=0, help="The same seed fills the same values.")] = 0,
     delimiter: Delimiter = ",",
     null: NullValues = None,
+    keep_formulas: KeepFormulas = False,
 ) -> None:
     """Fill a table's missing cells from a model, given what is known of each row.
 
@@ -48,7 +55,7 @@ def impute(
     with bar("impute") as progress:
         filled = fitted.impute(df, columns=columns, seed=seed, progress=progress)
     before, after = (sum(frame.null_count().row(0)) for frame in (df, filled))
-    write_batches([filled], output)
+    write_batches([filled], output, keep_formulas=keep_formulas)
     show.say(f"filled {before - after:,} of {before:,} missing cells: {output}")
 
 
@@ -62,6 +69,7 @@ def outliers(
     ] = None,
     delimiter: Delimiter = ",",
     null: NullValues = None,
+    keep_formulas: KeepFormulas = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
     """List the rows of a table that a model finds least plausible, and what is odd in each.
@@ -82,7 +90,7 @@ def outliers(
     df = read_plain(table, delimiter, null)
     found = fitted.find_outliers(df, rows)
     if output is not None:
-        write_batches([_whole(found, df)], output)
+        write_batches([_whole(found, df)], output, keep_formulas=keep_formulas)
         show.note(f"wrote {found.height:,} rows to {output}")
     if as_json:
         show.print_json(found.to_dicts())

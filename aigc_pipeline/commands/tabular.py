@@ -28,6 +28,14 @@ Delimiter = Annotated[str, typer.Option(help="CSV column delimiter.")]
 NullValues = Annotated[
     list[str] | None, typer.Option("--null", help="CSV text that means missing; repeatable.")
 ]
+KeepFormulas = Annotated[
+    bool,
+    typer.Option(
+        "--keep-formulas",
+        help="Write texts such as =1+1 to CSV as they are.  By default an apostrophe goes before"
+        " them, so that no spreadsheet runs them.",
+    ),
+]
 Types = Annotated[
     list[str] | None,
     typer.Option("--type", help="COLUMN=KIND where the inferred kind is wrong; repeatable."),
@@ -153,6 +161,7 @@ def sample(
             " (empty: missing).  Columns left out are free."
         ),
     ] = None,
+    keep_formulas: KeepFormulas = False,
 ) -> None:
     """Make synthetic rows with a model, in constant memory.
 
@@ -182,7 +191,7 @@ def sample(
             conditions=frame,
             progress=progress,
         )
-        written = write_batches(batches, output)
+        written = write_batches(batches, output, keep_formulas=keep_formulas)
     show.say(f"wrote {written:,} rows to {output}")
 
 

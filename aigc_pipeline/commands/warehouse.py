@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+MOST_MEMORY = 8 * 2**30  # of a query: DuckDB's own limit does not count what one function makes
+GRACE = 5.0  # seconds that a query has to stop in
 # The scores that `aigc releases` shows: all are better when low.
 SHOWN = ("shape_error", "detection_auc", "utility_gap", "copied_rows")
 
@@ -14,6 +16,9 @@ SHOWN = ("shape_error", "detection_auc", "utility_gap", "copied_rows")
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT statement in DuckDB's SQL.")],
     limit: Annotated[int, typer.Option(min=1, help="Rows to show at most.")] = 1000,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds after which the query is given up.")
+    ] = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
 ) -> None:
     """Ask the warehouse a question in SQL, read-only.
@@ -28,9 +33,12 @@ def query(
     """
     from aigc_pipeline import warehouse
     from aigc_pipeline.commands import show
+    from aigc_pipeline.held import held_memory, held_time
     from aigc_pipeline.lake import Lake
 
-    result = warehouse.query(Lake.from_env(), sql, limit=limit)
+    late = f"error: the query took longer than {timeout:g} seconds and heeded no sign to stop"
+    with held_memory(MOST_MEMORY), held_time(timeout + GRACE, late):
+        result = warehouse.query(Lake.from_env(), sql, limit=limit, seconds=timeout)
     if as_json:
         show.print_json(result.frame.rows(named=True))
     else:
@@ -64,8 +72,20 @@ def releases(
         return
     names = list(dict.fromkeys(s for r in found for t in r.scores.values() for s in t))
     shown = [name for name in SHOWN if name in names]
+    private = ["epsilon", "of its source"] if any(r.dp for r in found) else []
     show.table(
-        ["", "dataset", "release", "made (UTC)", "seed", "rows", "scenarios", *shown, "problem"],
+        [
+            "",
+            "dataset",
+            "release",
+            "made (UTC)",
+            "seed",
+            "rows",
+            "scenarios",
+            *shown,
+            *private,
+            "problem",
+        ],
         [
             [
                 "▸" if r.is_current else "",
@@ -76,6 +96,7 @@ def releases(
                 sum(r.rows.values()),
                 ", ".join(r.scenarios),
                 *(_worst([table.get(name) for table in r.scores.values()]) for name in shown),
+                *(_most(r.dp, key) for key in ("epsilon", "total") if private),
                 r.problem or "",
             ]
             for r in found
@@ -103,6 +124,11 @@ def rollback(
 
     version = warehouse.rollback(Lake.from_env(), dataset, to)
     show.say(f"{dataset}: release {version.id} is in force again, and the warehouse is rebuilt")
+
+
+def _most(spent: dict[str, dict[str, float | None]], key: str) -> float | None:
+    """The highest of the tables' epsilons."""
+    return _worst([table.get(key) for table in spent.values()])
 
 
 def _worst(values: list[float | None]) -> float | None:

@@ -193,7 +193,10 @@ def polars_dtype(name: str) -> pl.DataType:
     """The Polars dtype a schema names, e.g. `Int64`, `Datetime(us)`."""
     if name.startswith("Datetime"):
         return pl.Datetime("us")
-    return getattr(pl, name)()
+    dtype = getattr(pl, name, None)
+    if not (isinstance(dtype, type) and issubclass(dtype, pl.DataType)):  # a file may say anything
+        raise ValueError(f"{name!r} is no type of a column")
+    return dtype()
 
 
 def _schema(columns: list[str], dtypes: list[str]) -> dict[str, pl.DataType]:

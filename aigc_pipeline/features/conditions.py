@@ -87,7 +87,7 @@ def canonical_value(column: ColumnSchema, value: Any) -> Any:
         if column.kind != Kind.DATETIME:
             return float(value)
         return _seconds(value, column.format)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         remedy = "a date such as 2018-03-31" if column.kind == Kind.DATETIME else "a number"
         raise InputError(f"{value!r} does not fit a {column.kind} column; write {remedy}") from None
 
@@ -140,4 +140,6 @@ def _seconds(value: Any, format: str | None) -> float:
             value = datetime.strptime(value, format)
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
+        raise TypeError("no date")
     return (value.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()

@@ -48,6 +48,14 @@ class Grid:
         unit = int(np.gcd.reduce(nonzero)) if len(nonzero) else 1
         return cls(decimals, digits, [(max(unit, 1), scale)])
 
+    @classmethod
+    def checked(cls, decimals: int, digits: int, steps: list[Step]) -> Grid:
+        """A grid as a file tells it. Raises ValueError for one that `fit` never makes."""
+        small = 0 <= decimals <= MAX_DECIMALS and 0 < digits <= MAX_DIGITS
+        if not small or not steps or any(n < 1 or d < 1 for n, d in steps):
+            raise ValueError("no such grid")
+        return cls(decimals, digits, steps)
+
     def with_levels(self, units: np.ndarray) -> Grid:
         """The same grid with the kinds of round number that `units` has more of than chance."""
         finest = self.steps[0]

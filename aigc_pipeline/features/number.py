@@ -260,7 +260,7 @@ class NumberCodec(Codec):
         steps = [(int(n), int(d)) for n, d in state["steps"]]
         codec = cls(
             ColumnSchema.model_validate(state["column"]),
-            Grid(int(state["decimals"]), int(state["digits"]), steps),
+            Grid.checked(int(state["decimals"]), int(state["digits"]), steps),
             _spans(state),
             np.array(state["marginal"]),
         )

@@ -36,6 +36,8 @@ class Pages:
     """Where each value stands. page, word: int32 [values]; words count up from 0 on each page."""
 
     def __init__(self, page: np.ndarray) -> None:
+        if page.min(initial=0) < 0 or page.max(initial=0) >= max(len(page), 1):
+            raise ValueError("more pages than values")  # from a file, and a matter of memory
         self.page = page.astype(np.int32)
         self.words = np.bincount(self.page)  # on each page
         self._values = np.argsort(self.page, kind="stable")

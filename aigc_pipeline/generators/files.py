@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from aigc_pipeline.errors import ArtefactError
+from aigc_pipeline.errors import UNREADABLE, ArtefactError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.rules import Rules, from_tensors, to_tensors
 
 Net = TypeVar("Net", bound=nn.Module)
+MOST_UNITS = 65_536  # of any size that a network is made from
 
 
 def save_tensors(
@@ -70,13 +71,31 @@ def read_model(
             )
         if settings["sizes"] != codec.sizes:
             raise ArtefactError(f"{folder}: the model does not belong to its codecs; fit again")
+        _check_shape(folder, settings["shape"], make)
         net = make(**settings["shape"])
         state = load_file(folder / "weights.safetensors")
         rules = from_tensors({k: v.numpy() for k, v in state.items() if k.startswith("rules.")})
         net.load_state_dict({k: v for k, v in state.items() if not k.startswith("rules.")})
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (*UNREADABLE, AssertionError, RuntimeError, SafetensorError) as error:
         raise ArtefactError(
-            f"{folder}: the model cannot be read ({error}); fit it again"
+            f"{folder}: the model cannot be read ({type(error).__name__}); fit it again"
         ) from error
     net.eval()
     return net, rules
+
+
+def _check_shape(folder: Path, shape: dict[str, Any], make: Callable[..., nn.Module]) -> None:
+    """Hold a network, made without memory, against the tensors that the weights' file has.
+
+    A few bytes of JSON could ask for terabytes, so nothing is allocated before. Raises ValueError
+    where they differ, and what the maker raises.
+    """
+    with safe_open(folder / "weights.safetensors", "pt") as file:
+        held = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
+    if any(isinstance(size, int) and size > MOST_UNITS for size in shape.values()):
+        raise ValueError("a size is beyond all reason")
+    with torch.device("meta"):
+        sketch = make(**shape)
+    wanted = {name: list(value.shape) for name, value in sketch.state_dict().items()}
+    if wanted != {name: size for name, size in held.items() if not name.startswith("rules.")}:
+        raise ValueError("the weights are those of another network")

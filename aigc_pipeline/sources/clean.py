@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import polars as pl
@@ -41,7 +42,7 @@ def check_names(names: Sequence[str], at: str) -> None:
     empty = [str(i) for i, name in enumerate(names, start=1) if not name.strip()]
     if empty:
         raise InputError(f"{at}: column {', '.join(empty)} has no name; give every column one")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
         shown = ", ".join(map(repr, repeated))
         raise InputError(f"{at}: more than one column is named {shown}; rename all but one")

@@ -16,6 +16,7 @@ import polars as pl
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.sources.clean import check_names
+from aigc_pipeline.sources.limits import check_cells, max_cells
 from aigc_pipeline.spec import Source
 
 _INTEGER = r"^-?(0|[1-9][0-9]*)$"
@@ -62,6 +63,7 @@ def scan(path: Path, at: str, source: Source) -> Layout:
             " character such as , ; | or a tab"
         )
     layout: Layout | None = None
+    most = 0  # rows
     with path.open(encoding=encoding, newline="") as handle:
         reader = csv.reader(handle, delimiter=source.delimiter, strict=True)
         try:
@@ -70,7 +72,9 @@ def scan(path: Path, at: str, source: Source) -> Layout:
                     if not record:
                         continue
                     layout = Layout(record)
+                    check_cells(0, len(record), at)
                     _check_header(record, at)
+                    most = max_cells() // len(record)
                     continue
                 if not record:
                     layout.blank.append(layout.rows)
@@ -81,6 +85,8 @@ def scan(path: Path, at: str, source: Source) -> Layout:
                         f" contains {source.delimiter!r}, or set `delimiter`"
                     )
                 layout.rows += 1
+                if layout.rows > most:
+                    check_cells(layout.rows, len(layout.header), at)
         except UnicodeError:
             raise InputError(_encoding_message(path, at, source, encoding)) from None
         except csv.Error as error:

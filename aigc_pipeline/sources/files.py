@@ -17,6 +17,8 @@ from aigc_pipeline.errors import InputError, did_you_mean
 from aigc_pipeline.sources.clean import check_names
 from aigc_pipeline.sources.delimited import read_csv_files
 from aigc_pipeline.sources.download import download, public_url
+from aigc_pipeline.sources.limits import check_cells, check_unpacked
+from aigc_pipeline.sources.sheets import read_sheet
 from aigc_pipeline.spec import Source
 
 FORMATS = {
@@ -128,13 +130,23 @@ def _local_files(pattern: str, base_dir: Path, name: str) -> list[tuple[Path, st
 def _read_one(path: Path, at: str, kind: str, source: Source) -> pl.DataFrame:
     if kind == "parquet":
         return _read_parquet(path, at)
-    return _read_json_lines(path, at) if kind == "json lines" else _read_excel(path, at, source)
+    if kind == "json lines":
+        return _read_json_lines(path, at)
+    return read_sheet(path, at, source.sheet)
 
 
 def _read_parquet(path: Path, at: str) -> pl.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
+        with pq.ParquetFile(path) as file:  # its footer says how large it is
+            told = file.metadata
+            groups = [told.row_group(i) for i in range(told.num_row_groups)]
+            check_cells(sum(group.num_rows for group in groups), told.num_columns, at)
+            check_unpacked(sum(group.total_byte_size for group in groups), at)
         return pl.read_parquet(path, glob=False, hive_partitioning=False)
-    except (pl.exceptions.PolarsError, OSError):  # the message may quote values
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError):  # it may quote values
         raise InputError(f"{at}: this is no whole Parquet file; write it again") from None
 
 
@@ -171,39 +183,6 @@ def _check_json_lines(path: Path, at: str, limit: int | None = None) -> None:
                 check_names(keys, f"{at}: line {number}")
     if number == 0:
         raise InputError(f"{at}: the file is empty; it needs one JSON object a line")
-
-
-def _read_excel(path: Path, at: str, source: Source) -> pl.DataFrame:
-    """One sheet. Its first row that is not empty names the columns."""
-    import fastexcel
-
-    try:
-        book = fastexcel.read_excel(path)
-        names = book.sheet_names
-        sheet = source.sheet or names[0]
-        if sheet not in names:
-            raise InputError(f"{at}: there is no sheet {sheet!r}; {did_you_mean(sheet, names)}")
-        top = book.load_sheet(sheet, header_row=None, n_rows=1, dtypes="string").to_polars()
-        if top.is_empty():
-            raise InputError(f"{at}: the sheet {sheet!r} is empty; it needs a header and rows")
-        df = pl.read_excel(
-            path,
-            sheet_name=sheet,
-            infer_schema_length=None,
-            drop_empty_cols=False,
-            raise_if_empty=False,
-        )
-    except (fastexcel.FastExcelError, pl.exceptions.PolarsError, IndexError):
-        raise InputError(f"{at}: this is no whole spreadsheet; save it again as .xlsx") from None
-    # The reader renames repeated and empty headers, so names are taken from the sheet itself.
-    header = [str(value or "") for value in top.row(0)]
-    header += [""] * (df.width - len(header))
-    named = [i for i in range(df.width) if header[i].strip() or df[:, i].count()]
-    header = [header[i] for i in named]
-    check_names(header, f"{at}, sheet {sheet!r}")
-    df = df[:, named]
-    df.columns = header
-    return df
 
 
 def _with_default_tab(source: Source, path: Path) -> Source:

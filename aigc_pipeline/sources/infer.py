@@ -10,6 +10,7 @@ import polars as pl
 from aigc_pipeline.errors import FieldError, FieldPath
 from aigc_pipeline.schema import ColumnSchema, TableSchema
 from aigc_pipeline.sources.derive import apply_derive, decimals_of, derived_columns
+from aigc_pipeline.sources.identifiers import refusal
 from aigc_pipeline.sources.overrides import column_kind
 from aigc_pipeline.sources.references import Problem, check_references, check_roles
 from aigc_pipeline.spec import ColumnSpec, Kind, TableSpec
@@ -92,6 +93,9 @@ def _column(
         if role.key and silent and not role.kept and role.parent is None:
             spec, field = spec.model_copy(update={"type": Kind.ID}), (*at, "key")
         kind, format = column_kind(column, spec, field)
+        if silent and not role.key and role.parent is None and derived is None:
+            if (why := refusal(column, kind)) is not None:
+                raise FieldError([(field, why)])
         if kind == Kind.ID and silent and (role.kept or role.parent is not None):
             kind = Kind.CATEGORY  # it tells rows apart, but it is given, and learned as any other
     decimals = None

@@ -9,6 +9,8 @@ from aigc_pipeline.sources.dates import guess_format, parse_dates
 from aigc_pipeline.sources.guess import guess_kind
 from aigc_pipeline.spec import ColumnSpec, Kind
 
+# Nanoseconds since 1970 are below it, and twice as much still fits 64 bits.
+LARGEST = 4e18
 _TRUTHS = ["0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"]
 
 
@@ -18,6 +20,23 @@ def column_kind(column: pl.Series, spec: ColumnSpec, at: FieldPath) -> tuple[Kin
     Raises FieldError when the values do not fit what the dataset file says, with the number of
     rows that do not.
     """
+    kind, format = _kind(column, spec, at)
+    if kind in (Kind.NUMBER, Kind.INTEGER) and _beyond(column):
+        text = (
+            f"holds numbers beyond {LARGEST:.0e}, whose last digits no model could keep; scale them"
+            " at the source, or declare type: id or category"
+        )
+        raise FieldError([((*at, "type") if spec.type is not None else at, text)])
+    return kind, format
+
+
+def _beyond(column: pl.Series) -> bool:
+    """Whether a number is too large for the whole numbers that grids count in."""
+    numbers = column.cast(pl.Float64, strict=False).drop_nulls()
+    return bool((numbers.abs() > LARGEST).any())
+
+
+def _kind(column: pl.Series, spec: ColumnSpec, at: FieldPath) -> tuple[Kind, str | None]:
     if spec.pii is not None:
         if column.dtype != pl.String:
             text = (

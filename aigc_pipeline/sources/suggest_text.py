@@ -8,6 +8,7 @@ import polars as pl
 
 from aigc_pipeline.sources.clean import MIN_ROWS
 from aigc_pipeline.sources.guess import Guess, guess_kind
+from aigc_pipeline.sources.identifiers import Identifier, find_identifier, named_like_person
 from aigc_pipeline.sources.suggest_relations import (
     SuggestedParent,
     suggest_keys,
@@ -140,6 +141,14 @@ def _entry(column: pl.Series, guess: Guess) -> str:
     format = f", format: {scalar(guess.format)}" if guess.format is not None else ""
     nulls = column.null_count()
     missing = f", missing in {nulls} rows" if 0 < nulls < len(column) else ""
+    if guess.kind != Kind.DATETIME:
+        found = find_identifier(column)
+        if found is None and named_like_person(column):
+            found = Identifier("people's names", "name", 1.0)
+        if found is not None and found.pii is not None:
+            return f"{{pii: {found.pii}}}  # looks like {found.what}: never learned, faked{missing}"
+        if found is not None:
+            return f"{{type: id}}  # looks like {found.what}: never learned, made afresh{missing}"
     return f"{{type: {guess.kind}{format}}}  # {guess.reason}{missing}"
 
 

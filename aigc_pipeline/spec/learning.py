@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aigc_pipeline.spec.base import Model, Seconds
 
@@ -38,6 +38,18 @@ class DpSpec(Model):
     delta: float | None = Field(
         None, gt=0, lt=1, description="Chance of a larger change; 1 / rows^1.1 by default"
     )
+    budget: float | None = Field(
+        None,
+        gt=0,
+        description="Most epsilon that all trainings on one source may spend together; no limit by"
+        " default",
+    )
+
+    @model_validator(mode="after")
+    def _one_training_fits(self) -> DpSpec:
+        if self.budget is not None and self.budget < self.epsilon:
+            raise ValueError(f"budget {self.budget:g} is less than one training's epsilon")
+        return self
 
 
 class PrivacySpec(Model):

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.training import Compute, Progress, silent
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.privacy.budget import Budget
+from aigc_pipeline.privacy.ledger import check_ledger, note_training, place_of
 from aigc_pipeline.relations.plan import TablePlan
-from aigc_pipeline.relations.settle import settle
+from aigc_pipeline.relations.settle import owners_of, settle
 from aigc_pipeline.spec import DatasetSpec, Scenario
 from aigc_pipeline.stages import pictures
+from aigc_pipeline.stages.databases import wide_tables
 from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.made import BASELINE, learned_tables, make_tables
 from aigc_pipeline.stages.prepare import read_schema
@@ -39,6 +42,11 @@ def train(
     curves: dict[str, list[dict[str, float]]] = {}
     spent: dict[str, dict[str, float]] = {}
     cut_short = []
+    owners = _owners(lake, spec, features)
+    dp = spec.privacy.dp
+    sources = {} if dp is None else _sources(lake, spec, features)
+    for name, source in sources.items():
+        check_ledger(lake, dp, name, *source)  # type: ignore[arg-type]
     with lake.writing(
         spec.name, "model", inputs={"features": features}, spec_sha256=spec.sha256()
     ) as draft:
@@ -60,14 +68,24 @@ def train(
                 checkpoint=lake.checkpoint(spec.name, name),
                 progress=progress or silent,
             )
-            if f"{name}/owners.parquet" in features.files():
+            if name in owners:
                 plan = TablePlan.model_validate(features.read_json("plans.json")[name])
-                owners = read_parquet(features.file(f"{name}/owners.parquet"))
                 (progress or silent)(f"{name}, settling", None)
-                settle(plan, spec.tables[name], model, owners, seed=seed)
-            model.save(draft.path / name)
-            if model.card["dp"] is not None:
+                settle(plan, spec.tables[name], model, owners[name], seed=seed)
+            if dp is not None and model.card["dp"] is not None:
                 spent[name] = {key: model.card["dp"][key] for key in ("epsilon", "delta")}
+                place, content = sources[name]
+                total = note_training(
+                    lake,
+                    dp,
+                    dataset=spec.name,
+                    table=name,
+                    place=place,
+                    content=content,
+                    **spent[name],
+                )
+                model.card["dp"]["epsilon_of_source"] = spent[name]["total"] = total
+            model.save(draft.path / name)
             history = model.card["history"]
             curves[name] = history["looks"]
             losses[name] = {
@@ -89,6 +107,30 @@ def train(
     checks = [check("model", "trained_to_convergence", not cut_short, message)]
     metadata = {"losses": losses, "seed": seed} | ({"dp": spent} if spent else {})
     return StageResult(draft.version, metadata, checks, pictures.losses(curves))
+
+
+def _sources(lake: Lake, spec: DatasetSpec, features: Version) -> dict[str, tuple[str, str]]:
+    """Where each table's source is and what was in it, as the ledger has them."""
+    raw = input_of(lake, features, "validated", "raw")
+    return {
+        name: (place_of(table.source), raw.meta["source_sha256"][name])
+        for name, table in spec.tables.items()
+    }
+
+
+def _owners(lake: Lake, spec: DatasetSpec, features: Version) -> dict[str, pl.DataFrame]:
+    """The owners of tables whose rows are made one after the other, by table.
+
+    Taken from the validated rows again: the features stage keeps no value of them.
+    """
+    if "plans.json" not in features.files():
+        return {}
+    validated = input_of(lake, features, "validated")
+    wide = wide_tables(
+        validated, spec, {name: read_schema(validated, name) for name in spec.tables}
+    )
+    found = {name: owners_of(each.frame, each.plan) for name, each in wide.items()}
+    return {name: owners for name, owners in found.items() if owners is not None}
 
 
 def _entities(features: Version, table: str) -> np.ndarray | None:

@@ -28,7 +28,6 @@ from aigc_pipeline.relations import (
 )
 from aigc_pipeline.relations.plan import ENTITY
 from aigc_pipeline.relations.selection import by_table
-from aigc_pipeline.relations.settle import owners_of
 from aigc_pipeline.relations.so_far import context_of
 from aigc_pipeline.relations.split import draw_rows
 from aigc_pipeline.schema import TableSchema
@@ -329,9 +328,6 @@ def featurize(lake: Lake, spec: DatasetSpec) -> StageResult:
                 context = context_of(each.frame, each.plan, encoded[0])
                 if context is not None:
                     write_parquet(pl.DataFrame(context), draft.path / name / "context.parquet")
-                owners = owners_of(each.frame, each.plan)
-                if owners is not None:
-                    write_parquet(owners, draft.path / name / "owners.parquet")
         else:
             for name, table in spec.tables.items():
                 train = read_parquet(validated.file(f"{name}/train.parquet"))

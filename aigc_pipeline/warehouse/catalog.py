@@ -151,6 +151,7 @@ def _table(release: Release, table: ReleasedTable) -> Row:
         "rows": table.rows,
         "epsilon": dp and dp.epsilon,
         "delta": dp and dp.delta,
+        "epsilon_of_source": dp and dp.total,
         "release": release.id,
     }
 

@@ -81,6 +81,10 @@ TABLES = (
                 "Differential privacy: what training its model spent; missing if there is none",
             ),
             "delta": ("DOUBLE", "The delta that goes with epsilon"),
+            "epsilon_of_source": (
+                "DOUBLE",
+                "Epsilon of all trainings on the table's source up to this release",
+            ),
             **_RELEASE,
         },
     ),

@@ -28,6 +28,8 @@ class ReleaseInfo:
     scores: dict[str, dict[str, float | None]] = field(
         default_factory=dict
     )  # table -> score -> value
+    # table -> epsilon and delta of its training, and the total epsilon of its source so far
+    dp: dict[str, dict[str, float | None]] = field(default_factory=dict)
     synthetic: str | None = None  # version ids of what was released
     evaluation: str | None = None
     problem: str | None = None
@@ -113,6 +115,7 @@ def _info(release: Release, is_current: bool) -> ReleaseInfo:
                 table: {name: score.get("value") for name, score in scores.items()}
                 for table, scores in release.scores.items()
             },
+            dp={name: spent.model_dump() for name, spent in release.notes.model.dp.items()},
             synthetic=inputs["synthetic"]["version"],
             evaluation=inputs["evaluation"]["version"],
         )

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from aigc_pipeline.warehouse.duck import (
     run,
 )
 
+SECONDS = 300.0
+MEMORY = "4GB"
+SPILL = "20GB"  # on disk, where memory does not do
 _ALLOWED = {
     "SELECT",
     "EXPLAIN",
@@ -46,11 +50,14 @@ class QueryResult:
         return f"the first {self.frame.height} rows; more exist" if self.truncated else None
 
 
-def query(lake: Lake, sql: str, *, limit: int | None = 1000) -> QueryResult:
+def query(
+    lake: Lake, sql: str, *, limit: int | None = 1000, seconds: float = SECONDS
+) -> QueryResult:
     """The first `limit` rows of one SELECT on the warehouse (all of them when `limit` is None).
 
     The connection reads the warehouse and nothing else: no other file, no network, no extension, no
-    setting. Intervals and other types Polars lacks come as text.
+    setting; it takes `MEMORY` at most, and gives up after `seconds`. Intervals and other types
+    Polars lacks come as text.
 
     Raises:
         InputError: no warehouse yet, anything but one query, or an SQL error (with DuckDB's message
@@ -60,13 +67,21 @@ def query(lake: Lake, sql: str, *, limit: int | None = 1000) -> QueryResult:
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: ask for at least 1 row")
     with open_warehouse(lake) as connection:
+        timer = threading.Timer(seconds, connection.interrupt)
+        timer.start()
         try:
             relation = plan(connection, sql)
             rows = relation.limit(limit + 1).pl() if limit is not None else relation.pl()
+        except duckdb.InterruptException:
+            raise InputError(
+                f"the query took longer than {seconds:g} seconds; ask for less, or allow more"
+            ) from None
         except (duckdb.Error, pl.exceptions.PolarsError) as error:
             if "Corrupt database file" in str(error):
                 raise _damaged(lake, error) from error
             raise InputError(explain(connection, error)) from error
+        finally:
+            timer.cancel()
     truncated = limit is not None and rows.height > limit
     return QueryResult(rows.head(limit) if limit is not None else rows, truncated)
 
@@ -90,6 +105,8 @@ def open_warehouse(
     try:
         run(connection, f"ATTACH {literal(str(lake.warehouse))} AS warehouse (READ_ONLY)")
         run(connection, "USE warehouse")
+        run(connection, f"SET memory_limit = {literal(MEMORY)}")
+        run(connection, f"SET max_temp_directory_size = {literal(SPILL)}")
         lock_down(connection)
     except duckdb.Error as error:
         connection.close()

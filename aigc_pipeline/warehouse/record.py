@@ -94,10 +94,14 @@ class MartNotes(_Notes):
 
 
 class Spent(_Notes):
-    """What a table's training spent of differential privacy."""
+    """What a table's training spent of differential privacy.
+
+    total: epsilon of all trainings on its source so far, this one included.
+    """
 
     epsilon: float
     delta: float
+    total: float | None = None
 
 
 class ModelNotes(_Notes):
