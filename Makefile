@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DAGSTER_HOME := $(CURDIR)/.dagster
 
-.PHONY: help demo test test-fast ui check bench clean
+.PHONY: help demo test test-fast stress ui check bench clean
 
 help:
 	@echo "make demo       set up, then run the shipped dataset 'loans' into a DuckDB warehouse"
 	@echo "make test       set up, then run all tests (test-fast leaves out the slow ones)"
+	@echo "make stress     set up, then all faults and attacks at length (an hour and more); rewrites docs/guarantees.md"
 	@echo "make ui         open the Dagster UI on http://127.0.0.1:3000"
 	@echo "make check      lint, types, import rules"
 	@echo "make bench      measure speed and fidelity beside peers (see benchmarks/README.md)"
@@ -32,6 +33,9 @@ test: $(VENV)/.installed-dev
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+stress: $(VENV)/.installed-dev
+	AIGC_STRESS=1 $(BIN)/python -m pytest tests/faults tests/attacks --guarantees docs/guarantees.md
 
 ui: $(VENV)/.installed
 	@mkdir -p $(DAGSTER_HOME) && cp dagster.yaml $(DAGSTER_HOME)/dagster.yaml
