@@ -100,7 +100,11 @@ def test_missing_stage_says_what_to_do(lake: Lake) -> None:
     assert lake.find_current("shop", "model") is None
 
 
-@pytest.mark.parametrize("name", [f"{os.uname().nodename}-{os.getpid()}-0", "other-host-1-0"])
+@pytest.mark.parametrize(
+    "name",
+    [f"{os.uname().nodename}-{os.getpid()}-0", "other-host-1-0"],
+    ids=["this process", "another host"],
+)
 def test_drafts_of_dead_processes_are_swept_and_others_kept(lake: Lake, name: str) -> None:
     """A process id may be in use again, and a host of a cluster gone for ever."""
     first = write(lake, "one")
