@@ -130,7 +130,7 @@ def test_plan_tells_which_columns_changed(project: Path) -> None:
     assert done.code == 0
     changes = {c["column"]: (c["before"], c["after"]) for c in done.json["schema"]["changes"]}
     assert changes == {
-        "proline": ("integer (Int64)", "id (String)"),
+        "proline": ("integer (Float64)", "category (String)"),
         "tint": (None, "number (Float64)"),
         "hue": ("number (Float64)", None),
     }
@@ -180,7 +180,7 @@ def test_doctor_finds_nothing_wrong_here(project: Path) -> None:
     assert done.code == 0, done.out
     findings = {f["check"]: f["finding"] for f in done.json}
     assert "dagster 1.13" in findings["packages"]
-    assert "opens" in findings["warehouse"]
+    assert "is whole" in findings["warehouse"]
     assert findings["datasets"] == "wine"
 
 

@@ -70,7 +70,8 @@ def test_every_mart_has_a_page_whose_queries_work(lake: Lake, tmp_path: Path) ->
     folder = tmp_path / "made" / "dashboard"
     write_dashboard(lake, "shop", folder)
     found = answers(lake, folder)
-    assert set(queries(folder)) == {"index.md", "scores.md", "marts/by_city.md", "marts/by_day.md"}
+    marts = {f"marts/{name}.md" for name in ("by_city", "by_day", "scenario_comparison")}
+    assert set(queries(folder)) == {"index.md", "scores.md"} | marts
     assert len(found["marts/by_day.md:rows"]) == 12 and len(found["marts/by_city.md:rows"]) == 3
     assert {row[1] for row in found["scores.md:current"]} == {"detection_auc", "utility_gap"}
     assert len(found["scores.md:detection_auc"]) == 2
@@ -137,7 +138,8 @@ def test_the_page_of_a_mart_that_is_gone_goes_too(lake: Lake, tmp_path: Path) ->
     release(lake, shop(marts={"by_day": MARTS["by_day"]}), 2)
     publish(lake)
     write_dashboard(lake, "shop", folder)
-    assert set(queries(folder)) == {"index.md", "scores.md", "marts/by_day.md"}
+    marts = {f"marts/{name}.md" for name in ("by_day", "scenario_comparison")}
+    assert set(queries(folder)) == {"index.md", "scores.md"} | marts
     assert not (folder / "sources/shop/mart_by_city.sql").exists()
 
 

@@ -307,11 +307,15 @@ def test_a_release_says_what_it_spent(telco: pl.DataFrame, tmp_path: Path) -> No
     card = lake.current("churn", "model").read_json("customers/card.json")
     assert card["dp"]["history"][0] == list(paid.history[0]) and 0 < paid.spent < 3
     assert trained.metadata["dp"] == {
-        "customers": {key: card["dp"][key] for key in ("epsilon", "delta")}
+        "customers": {
+            "epsilon": card["dp"]["epsilon"],
+            "delta": card["dp"]["delta"],
+            "total": card["dp"]["epsilon_of_source"],
+        }
     }
     stages.synthesize(lake, spec)
     report = stages.evaluate(lake, spec).metadata["report"].read_text(encoding="utf-8")
-    assert f"customers: epsilon {card['dp']['epsilon']:.3f}, delta" in report
+    assert f": epsilon {card['dp']['epsilon']:.3f}, delta" in report
     stages.release(lake, spec)
     told = query(lake, "SELECT epsilon, delta FROM catalog.tables").frame
     assert told.row(0) == (card["dp"]["epsilon"], card["dp"]["delta"])

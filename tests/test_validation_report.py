@@ -82,7 +82,7 @@ def test_rules_on_types_and_columns_look_at_no_row() -> None:
 def test_whole_numbers_beyond_float_are_compared_exactly() -> None:
     big = 2**60
     df = pl.DataFrame(
-        {"n": [big, big + 1, None, -3] * 5, "u": pl.Series([2**64 - 1] * 20, dtype=pl.UInt64)}
+        {"n": [big, big + 1, None, -3] * 5, "u": pl.Series([2**61 + 1] * 20, dtype=pl.UInt64)}
     )
     assert (
         fate(df, "expect_column_values_to_be_in_set", column="n", value_set=[big]).failed_rows == 10

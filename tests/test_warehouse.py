@@ -94,7 +94,7 @@ def test_the_catalogue_tells_what_is_there(published: Lake) -> None:
     assert rows_of(published, "FROM catalog.scenarios") == [
         (
             "shop", "crisis", "shop__crisis", "Small orders only.",
-            '{"amount": {"max": 10}, "city": ["Bern", null]}', "{}", 6,
+            '{"amount": {"max": 10}, "city": ["Bern", null]}', "{}", False, 6,
         )
     ]  # fmt: skip
     tables = query(published, "FROM catalog.tables").frame
@@ -255,6 +255,7 @@ def test_older_clients_open_it(published: Lake, tmp_path: Path, version: str) ->
         ("shop", "orders"): 10,
         ("shop__crisis", TABLE): 3,
         ("shop__crisis", "orders"): 3,
+        ("shop_marts", "scenario_comparison"): 35,
     }
     assert {table for schema, table in counts if schema == "catalog"} == CATALOG - {"overview"}
     assert found["sizes"] == list(counts.values())

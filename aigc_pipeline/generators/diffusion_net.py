@@ -86,7 +86,9 @@ class DiffusionNet(Trainable):
         self.outer, self.heads = nn.ModuleList(outer), nn.ModuleList(heads)
         knots = torch.linspace(*LEVELS, KNOTS)
         self.register_buffer("knots", knots, persistent=False)
-        curves = [_marginal_curve(place, knots) for place in self.places]
+        with torch.device("cpu"):  # real numbers, wherever the rest is made, if at all
+            levels = torch.linspace(*LEVELS, KNOTS)
+            curves = [_marginal_curve(place, levels) for place in self.places]
         # Expected loss in nats by level of noise, learned as training goes.
         self.curves = nn.Parameter(torch.stack(curves) if curves else torch.zeros(0, KNOTS))
 
