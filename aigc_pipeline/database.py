@@ -89,7 +89,13 @@ class DatabaseSynthesizer:
         privacy = self.spec.privacy
         wide = widen(tables, self.graph, schemas, whole=tables, min_subjects=privacy.min_subjects)
         models = fit_tables(
-            wide, specs, self.spec.generator, privacy, seed=self.seed, progress=progress
+            wide,
+            tables,
+            self.graph,
+            self.spec.generator,
+            privacy,
+            seed=self.seed,
+            progress=progress,
         )
         plans = {name: each.plan for name, each in wide.items()}
         sampler = DatabaseSampler(self.graph, plans, models, {n: tables[n] for n in kept})

@@ -15,23 +15,23 @@ def held_memory(most: int) -> Iterator[None]:
     """Let this process take `most` bytes more than it has, where the system can say so (Linux).
 
     What asks for more gets a MemoryError, or ends the process where its library knows no better.
+    What is merely mapped or reserved does not count.
     """
     try:
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        status = Path("/proc/self/status").read_text()
     except (ImportError, OSError):
         yield
         return
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = pages * resource.getpagesize() + most
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    used = int(status.split("VmData:")[1].split()[0]) * 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = used + most if hard == resource.RLIM_INFINITY else min(used + most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @contextlib.contextmanager

@@ -22,26 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from aigc_pipeline import __version__
-from aigc_pipeline.durable import (
-    draft_folder,
-    fsync_path,
-    replace_within,
-    sha256_file,
-    write_atomically,
-)
+from aigc_pipeline.durable import draft_folder, fsync_path, replace_within, sha256_file
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.spec import check_name
-
-__all__ = [
-    "FORMAT",
-    "STAGES",
-    "Draft",
-    "Lake",
-    "Version",
-    "fsync_path",
-    "sha256_file",
-    "write_atomically",
-]
 
 STAGES = ("raw", "validated", "features", "model", "synthetic", "evaluation", "release")
 # Bumped when artefacts change shape, so that an older one is refused and not misread.

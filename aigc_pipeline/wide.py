@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import polars as pl
 
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.training import Compute, Progress, silent
 from aigc_pipeline.privacy.budget import Budget
 from aigc_pipeline.relations.frames import Wide
+from aigc_pipeline.relations.graph import Graph
 from aigc_pipeline.relations.plan import ENTITY
 from aigc_pipeline.relations.settle import owners_of, settle
 from aigc_pipeline.relations.so_far import context_of
-from aigc_pipeline.spec import GeneratorSpec, PrivacySpec, TableSpec
+from aigc_pipeline.spec import GeneratorSpec, PrivacySpec
 from aigc_pipeline.tabular import TableModel, encode_table, train_model
 
 
@@ -33,7 +35,8 @@ def encode_wide(
 
 def fit_tables(
     wide: Mapping[str, Wide],
-    tables: Mapping[str, TableSpec],
+    frames: Mapping[str, pl.DataFrame],
+    graph: Graph,
     generator: GeneratorSpec,
     privacy: PrivacySpec,
     *,
@@ -43,7 +46,7 @@ def fit_tables(
 ) -> dict[str, TableModel]:
     """A model for each of some wide tables, as `widen` makes them, trained on all their rows.
 
-    tables: what the dataset file says of each.
+    frames, graph: what `widen` made them of.
     """
 
     def fitted(name: str, each: Wide) -> TableModel:
@@ -59,10 +62,10 @@ def fit_tables(
             compute=compute,
             progress=lambda message, done: progress(f"{name}, {message}", done),
         )
-        owners = owners_of(each.frame, each.plan)
+        owners = owners_of(each.plan, frames, graph)
         if owners is not None:
             progress(f"{name}, settling", None)
-            settle(each.plan, tables[name], model, owners, seed=seed)
+            settle(each.plan, graph.tables[name], model, owners, seed=seed)
         return model
 
     return {name: fitted(name, each) for name, each in wide.items()}

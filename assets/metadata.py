@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,8 +45,6 @@ def result_metadata(spec: DatasetSpec, stage: str, result: StageResult) -> dict[
         else:
             metadata.update(_flat(key, value))
     metadata.update({name: dg.MetadataValue.md(text) for name, text in result.shown.items()})
-    if stage == "evaluation" and result.version is not None:
-        metadata["scores"] = _score_table(result.version.read_json("scores.json"))
     if stage == "release":
         metadata["dagster/table_name"] = ", ".join(f"{spec.name}.{table}" for table in spec.tables)
     return metadata
@@ -68,36 +65,6 @@ def column_schema(schemas: Mapping[str, TableSchema]) -> dg.TableSchema:
             for column in schema.columns
         ]
     )
-
-
-def _score_table(stored: Mapping[str, Any]) -> dg.MarkdownMetadataValue:
-    """Every score beside that of fresh real rows, with the gates on it, as Markdown."""
-    from aigc_pipeline.evaluation import scored  # scikit-learn and sqlglot come with it
-
-    gates = {(g["table"], g["score"]): g for g in stored["gates"]}
-    lines = ["| table | score | synthetic | fresh real rows | gate |", "|---|---|--:|--:|---|"]
-    for table, scores in scored(stored).items():
-        for name, score in scores.items():
-            gate = gates.get((table, name))
-            verdict = "" if gate is None else f"{'✓' if gate['passed'] else '✗'} {gate['limit']}"
-            cells = [
-                markdown(table),
-                name,
-                _digits(score["value"]),
-                _digits(score["reference"]),
-                verdict,
-            ]
-            lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-    return dg.MetadataValue.md("\n".join(lines))
-
-
-def markdown(text: str) -> str:
-    """A text as Markdown that shows it as it is: no HTML, no link, no picture."""
-    return re.sub(r"([\\<\[])", r"\\\1", text)
-
-
-def _digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
 
 
 def _flat(key: str, value: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from aigc_pipeline.errors import AigcError, ArtefactError, GateRefused, InputErr
 from aigc_pipeline.lake import STAGES
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.stages import STAGE_CHECKS, Check, StageResult
-from assets.metadata import markdown, result_metadata
+from assets.metadata import result_metadata
 from resources import Reporter
 
 if TYPE_CHECKING:
@@ -182,6 +182,14 @@ def _check_result(check: Check) -> dg.AssetCheckResult:
 
 def _description(spec: DatasetSpec, doc: str) -> str:
     """The stage's docstring, then what the dataset file says of the dataset."""
-    title, about = markdown(spec.title or spec.name), markdown(spec.description or "")
+    title, about = _plain(spec.title or spec.name), _plain(spec.description or "")
     lines = [re.sub(r"\s+", " ", doc).strip(), f"**{title}**", about]
     return "\n\n".join(line for line in lines if line)
+
+
+def _plain(text: str) -> str:
+    """A text that holds no HTML, link or picture, where Dagster shows it as Markdown.
+
+    It also shows it as it is, so nothing more is escaped than must be.
+    """
+    return re.sub(r"([\\<\[])", r"\\\1", text)

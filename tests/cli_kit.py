@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
-from small_project import fingerprint
+from small_project import fingerprint, make_project
 
 from aigc_pipeline.cli import main
 
@@ -46,6 +47,17 @@ def enter(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.chdir(folder)
     for name in ("AIGC_HOME", "AIGC_DATASETS", "AIGC_DEBUG", "AIGC_EXECUTOR"):
         patch.delenv(name, raising=False)
+
+
+def project_after(folder: Path, wine: pl.DataFrame, *commands: Sequence[object]) -> Path:
+    """A project in which some commands were run."""
+    home = make_project(folder / "project", wine)
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, home)
+        for command in commands:
+            done = aigc(*command)
+            assert done.code == 0, done.err
+    return home
 
 
 def put_back(home: Path) -> Iterator[Path]:

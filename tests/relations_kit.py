@@ -181,7 +181,7 @@ def learn(frames: Frames, dataset: dict[str, Any], quality: str = "draft") -> Le
     frames = {n: apply_derive(frames[n], t) for n, t in spec.tables.items()}
     train, _ = split_tables(frames, graph, spec)
     wide = widen(train, graph, schemas, whole=frames)
-    models = fit_tables(wide, spec.tables, GeneratorSpec(quality=quality), PrivacySpec())
+    models = fit_tables(wide, train, graph, GeneratorSpec(quality=quality), PrivacySpec())
     plans = {name: each.plan for name, each in wide.items()}
     sampler = DatabaseSampler(graph, plans, models, {n: frames[n] for n in spec.kept})
     return Learned(sampler, graph, schemas, frames, train)

@@ -8,19 +8,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from cli_kit import aigc, enter, put_back
-from small_project import edit_dataset, fingerprint, make_project
+from cli_kit import aigc, enter, project_after, put_back
+from small_project import edit_dataset, fingerprint
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory, wine: pl.DataFrame) -> Path:
     """A project with one release."""
-    root = make_project(tmp_path_factory.mktemp("project"), wine)
-    with pytest.MonkeyPatch.context() as patch:
-        enter(patch, root)
-        done = aigc("run", "wine")
-    assert done.code == 0, done.err
-    return root
+    return project_after(tmp_path_factory.mktemp("bad"), wine, ["run", "wine"])
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from cli_kit import aigc, enter, put_back
+from cli_kit import aigc, enter, project_after, put_back
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_project import fingerprint, make_project
+from small_project import fingerprint
 
 from aigc_pipeline.commands.conditions import parse_where
 from aigc_pipeline.errors import InputError
@@ -20,13 +20,9 @@ from aigc_pipeline.spec import Between
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, wine: pl.DataFrame) -> Path:
     """A folder with a table and the model that `aigc fit` made of it."""
-    home = make_project(tmp_path_factory.mktemp("cli") / "project", wine)
-    with pytest.MonkeyPatch.context() as patch:
-        enter(patch, home)
-        options = ["--quality", "draft", "--target", "cultivar"]
-        done = aigc("fit", "data/wine.csv", "--model", "m", *options)
-        assert done.code == 0, done.err
-    return home
+    options = ["--quality", "draft", "--target", "cultivar"]
+    fit = ["fit", "data/wine.csv", "--model", "m", *options]
+    return project_after(tmp_path_factory.mktemp("cli"), wine, fit)
 
 
 @pytest.fixture

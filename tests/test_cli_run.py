@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from cli_kit import aigc, enter, put_back
-from small_project import DATASET, edit_dataset, fingerprint, make_project
+from cli_kit import aigc, enter, project_after, put_back
+from small_project import DATASET, edit_dataset, fingerprint
 
 from aigc_pipeline.commands.live import LiveDisplay
 from aigc_pipeline.lake import Lake
@@ -20,13 +20,8 @@ from aigc_pipeline.stages import Check, StageResult
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, wine: pl.DataFrame) -> Path:
     """A project with two releases."""
-    home = make_project(tmp_path_factory.mktemp("cli") / "project", wine)
-    with pytest.MonkeyPatch.context() as patch:
-        enter(patch, home)
-        for rows in (90, 91):
-            done = aigc("run", "wine", "--rows", rows)
-            assert done.code == 0, done.err
-    return home
+    commands = [["run", "wine", "--rows", rows] for rows in (90, 91)]
+    return project_after(tmp_path_factory.mktemp("cli"), wine, *commands)
 
 
 @pytest.fixture

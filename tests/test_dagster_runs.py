@@ -123,7 +123,7 @@ def test_scores_are_floats_that_the_ui_can_chart(released: Run) -> None:
     metadata = released.metadata("evaluation")
     for name in ("shape_error", "trend_error", "detection_auc", "null_rate_error"):
         assert isinstance(metadata[name], float), name
-    assert "| wines | detection_auc |" in metadata["scores"]
+    assert r"| wines | detection\_auc |" in metadata["scores"]
     assert Path(metadata["report"]).is_file()
 
 

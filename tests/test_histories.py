@@ -66,12 +66,14 @@ def wide() -> Wide:
 
 @pytest.fixture(scope="module")
 def model(wide: Wide) -> TableModel:
-    fitted = fit_tables({"items": wide}, SPEC.tables, GeneratorSpec(quality="draft"), PrivacySpec())
+    fitted = fit_tables(
+        {"items": wide}, market(), graph_of(SPEC), GeneratorSpec(quality="draft"), PrivacySpec()
+    )
     return fitted["items"]
 
 
 def made_items(wide: Wide, model: TableModel) -> tuple[pl.DataFrame, np.ndarray]:
-    owners = owners_of(wide.frame, wide.plan)
+    owners = owners_of(wide.plan, market(), graph_of(SPEC))
     assert owners is not None
     known = {name: owners[name] for name in owners.columns if name != ROWS}
     counts = owners[ROWS].to_numpy()
@@ -114,7 +116,7 @@ def test_without_an_order_nothing_is_told(wide: Wide) -> None:
     plan = wide.plan.model_copy(update={"history": []})
     assert context_of(wide.frame, plan, codec) is None
     assert SoFar(plan, codec, 3).of(np.arange(3)) is None
-    assert owners_of(wide.frame, plan) is None
+    assert owners_of(plan, market(), graph_of(SPEC)) is None
 
 
 def test_times_that_come_back_are_drawn_as_they_are(wide: Wide, model: TableModel) -> None:
@@ -158,7 +160,7 @@ def test_what_leans_to_one_side_is_settled(wide: Wide, model: TableModel) -> Non
         with torch.no_grad():
             head.bias.add_(torch.linspace(0, 1.5, len(before)))
         drifted = made_items(wide, model)[0]["price"].mean()
-        owners = owners_of(wide.frame, wide.plan)
+        owners = owners_of(wide.plan, market(), graph_of(SPEC))
         assert owners is not None
         settle(wide.plan, SPEC.tables["items"], model, owners, seed=0)
         settled = made_items(wide, model)[0]["price"].mean()
@@ -169,7 +171,7 @@ def test_what_leans_to_one_side_is_settled(wide: Wide, model: TableModel) -> Non
 
 
 def test_settling_repeats_itself(wide: Wide, model: TableModel) -> None:
-    owners = owners_of(wide.frame, wide.plan)
+    owners = owners_of(wide.plan, market(), graph_of(SPEC))
     assert owners is not None
     biases = []
     for _ in range(2):

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from aigc_pipeline.durable import sha256_file
 from aigc_pipeline.errors import ArtefactError
-from aigc_pipeline.lake import sha256_file
 from aigc_pipeline.parquet import (
     ROW_GROUP,
     ShardWriter,

@@ -20,6 +20,7 @@ from aigc_pipeline.evaluation import (
     render_report,
 )
 from aigc_pipeline.lake import Lake
+from aigc_pipeline.pages import markdown
 from aigc_pipeline.parquet import write_parquet
 from aigc_pipeline.spec import RELATIONAL_SCORES, DatasetSpec, Gate
 from aigc_pipeline.warehouse import evidence
@@ -93,7 +94,9 @@ def test_what_reads_the_scores_sees_them_too(judged) -> None:
     }
     assert len([r for r in rows if r["table"] == RELATIONS]) == len(RELATIONAL_SCORES)
     metadata = result_metadata(spec, "evaluation", result)
-    assert f"| {RELATIONS} | integrity | 1 | 1 | ✓ at least 1 |" in metadata["scores"].value
+    assert (
+        f"| {markdown(RELATIONS)} | integrity | 1 | 1 | ✓ at least 1 |" in metadata["scores"].value
+    )
     assert metadata[f"scores.{RELATIONS}.real_keys"] == 0
     # The release judges anew, by what was stored.
     synthetic = lake.current("shop", "synthetic")

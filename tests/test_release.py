@@ -24,8 +24,9 @@ from warehouse_kit import (
     state,
 )
 
+from aigc_pipeline.durable import sha256_file
 from aigc_pipeline.errors import ArtefactError, GateRefused
-from aigc_pipeline.lake import Lake, sha256_file
+from aigc_pipeline.lake import Lake
 from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.warehouse import create_release, publish

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from cli_kit import aigc, enter, put_back
+from cli_kit import aigc, enter, project_after, put_back
 from ruamel.yaml import YAML
-from small_project import edit_dataset, make_project
+from small_project import edit_dataset
 
+from aigc_pipeline.durable import sha256_file
 from aigc_pipeline.errors import ArtefactError, InputError
-from aigc_pipeline.lake import Lake, sha256_file
+from aigc_pipeline.lake import Lake
 from aigc_pipeline.spec import Scenario
 from aigc_pipeline.stages import add_scenario
 from aigc_pipeline.warehouse import publish, query
@@ -21,12 +22,7 @@ from aigc_pipeline.warehouse import publish, query
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, wine: pl.DataFrame) -> Path:
     """A project with one release."""
-    home = make_project(tmp_path_factory.mktemp("scenario") / "project", wine)
-    with pytest.MonkeyPatch.context() as patch:
-        enter(patch, home)
-        done = aigc("run", "wine")
-        assert done.code == 0, done.err
-    return home
+    return project_after(tmp_path_factory.mktemp("scenario"), wine, ["run", "wine"])
 
 
 @pytest.fixture

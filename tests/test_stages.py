@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from aigc_pipeline import stages
+from aigc_pipeline.durable import sha256_file
 from aigc_pipeline.errors import ArtefactError, GateRefused, InputError
-from aigc_pipeline.lake import STAGES, Lake, sha256_file
+from aigc_pipeline.lake import STAGES, Lake
 from aigc_pipeline.spec import DatasetSpec
 from aigc_pipeline.warehouse import query
 

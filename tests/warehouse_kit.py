@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from aigc_pipeline.durable import sha256_file
 from aigc_pipeline.evaluation.result import ColumnScore, Evaluation, Score
-from aigc_pipeline.lake import Lake, Version, sha256_file
+from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import ShardWriter
 from aigc_pipeline.schema import ColumnSchema, TableSchema
 from aigc_pipeline.spec import DatasetSpec, Kind

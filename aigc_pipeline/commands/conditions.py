@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import csv
 import re
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from aigc_pipeline.errors import InputError
+
+WHERE = (
+    "Condition on a column: COLUMN=VALUE (again for another value), COLUMN=null, COLUMN>=VALUE,"
+    " COLUMN<=VALUE, 'COLUMN in (VALUE, VALUE)'; repeatable."
+)
+Balance = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Share of a value: COLUMN:VALUE=SHARE, e.g. churned:yes=0.5; other values keep"
+        " their proportions; repeatable."
+    ),
+]
 
 
 def parse_where(conditions: list[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def init(
       aigc init data/customers.csv data/orders.csv --name shop
     """
     from aigc_pipeline.commands import show
-    from aigc_pipeline.lake import write_atomically
+    from aigc_pipeline.durable import write_atomically
     from aigc_pipeline.project import Project
     from aigc_pipeline.sources import suggest_dataset
     from aigc_pipeline.spec import check_name
@@ -100,7 +100,7 @@ def schema(
 
     from aigc_pipeline.commands import show
     from aigc_pipeline.dataset_file import json_schema
-    from aigc_pipeline.lake import write_atomically
+    from aigc_pipeline.durable import write_atomically
 
     text = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     if output is None:

@@ -104,7 +104,7 @@ def evaluate(
     else:
         show_scores(scores, [])
     if output is not None:
-        from aigc_pipeline.lake import write_atomically
+        from aigc_pipeline.durable import write_atomically
         from aigc_pipeline.pages import Messages
         from aigc_pipeline.spec import DatasetSpec
 

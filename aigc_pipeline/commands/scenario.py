@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aigc_pipeline.commands.conditions import parse_balance, parse_where
+from aigc_pipeline.commands.conditions import WHERE, Balance, parse_balance, parse_where
 from aigc_pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,20 +21,9 @@ def scenario(
     ],
     name: Annotated[str, typer.Argument(help="Name of the scenario; its schema is DATASET__NAME.")],
     where: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Condition on a column: COLUMN=VALUE (again for another value), COLUMN=null,"
-            " COLUMN>=VALUE, COLUMN<=VALUE, 'COLUMN in (VALUE, VALUE)'; repeatable.  Of related"
-            " tables also TABLE.COLUMN."
-        ),
+        list[str] | None, typer.Option(help=f"{WHERE}  Of related tables also TABLE.COLUMN.")
     ] = None,
-    balance: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Share of a value: COLUMN:VALUE=SHARE, e.g. churned:yes=0.5; other values keep"
-            " their proportions; repeatable."
-        ),
-    ] = None,
+    balance: Balance = None,
     rows: Annotated[
         int | None,
         typer.Option("--rows", "-n", min=1, help="Rows to make; by default as in the baseline."),

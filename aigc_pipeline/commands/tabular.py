@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from aigc_pipeline.commands.conditions import parse_balance, parse_where
+from aigc_pipeline.commands.conditions import WHERE, Balance, parse_balance, parse_where
 from aigc_pipeline.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -137,20 +137,8 @@ def sample(
         int | None, typer.Option("--rows", "-n", min=1, help="How many rows to make.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 0,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Condition on a column: COLUMN=VALUE (again for another value), COLUMN=null,"
-            " COLUMN>=VALUE, COLUMN<=VALUE, 'COLUMN in (VALUE, VALUE)'; repeatable."
-        ),
-    ] = None,
-    balance: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Share of a value: COLUMN:VALUE=SHARE, e.g. churned:yes=0.5; other values keep"
-            " their proportions; repeatable."
-        ),
-    ] = None,
+    where: Annotated[list[str] | None, typer.Option(help=WHERE)] = None,
+    balance: Balance = None,
     conditions: Annotated[
         str | None,
         typer.Option(

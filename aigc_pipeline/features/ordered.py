@@ -49,8 +49,8 @@ def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[
     size = max(round(mass), least)
     n = len(rest)
     cuts = list(range(size, n - size + 1, size))
-    if not cuts and n >= 4 * least:
-        cuts = [n // 2]
+    if not cuts and n >= 4 * least and subjects.codes is not None:
+        cuts = [n // 2]  # gaps within histories need it; single tables look less real with it
     if cuts:  # split the outermost bins: tails are where a uniform draw shows
         head, tail = cuts[0], n - cuts[-1]
         while head // 2 >= 2 * least:

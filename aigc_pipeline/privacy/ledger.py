@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 
 from filelock import FileLock
 
+from aigc_pipeline.durable import write_atomically
 from aigc_pipeline.errors import UNREADABLE, ArtefactError, InputError
-from aigc_pipeline.lake import Lake, write_atomically
+from aigc_pipeline.lake import Lake
 from aigc_pipeline.spec import DpSpec, Source
 
 

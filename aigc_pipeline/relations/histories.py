@@ -97,8 +97,8 @@ def make_children(
 class Maker:
     """Makes the children of all owners (see `make_children`).
 
-    given: what the rows of each step were made with: tokens of known columns, int32 [rows, known],
-    and the context, float32 [rows, features], if there is one.
+    given: with `noting`, what the rows of each step were made with: tokens of known columns, int32
+    [rows, known], and the context, float32 [rows, features], if there is one.
     """
 
     def __init__(
@@ -109,6 +109,8 @@ class Maker:
         context: Mapping[str, pl.Series],
         counts: np.ndarray,
         entropy: list[int],
+        *,
+        noting: bool = False,
     ) -> None:
         self.plan, self.spec, self.entropy = plan, spec, entropy
         self.codec, self.generator = model.codec, model.generator
@@ -121,6 +123,7 @@ class Maker:
             rows.append(drawn)
             state.append(np.full(len(drawn), what, dtype=object))
         self.rows, self.state = np.concatenate(rows), np.concatenate(state)
+        self.noting = noting
         self.given: list[tuple[np.ndarray, np.ndarray | None]] = []
         self.owner = np.concatenate([np.arange(owners), np.full(len(self.rows) - owners, -1)])
         known = [gather(values, self.owner).alias(name) for name, values in context.items()]
@@ -255,7 +258,8 @@ class Maker:
         at = np.concatenate(places)
         order = np.argsort(at)
         at, known_tokens = at[order], self.codec.known_tokens
-        self.given.append((given[at, :known_tokens], None if context is None else context[at]))
+        if self.noting:
+            self.given.append((given[at, :known_tokens], None if context is None else context[at]))
         return groups[at], pl.concat(made)[order]
 
     def _draw(

@@ -9,13 +9,17 @@ after the model's own rows have the training data's marginals.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 import torch
 
 from aigc_pipeline.generators.autoregressive import Autoregressive
+from aigc_pipeline.relations.graph import Graph
 from aigc_pipeline.relations.histories import Maker
-from aigc_pipeline.relations.plan import OWNER, POSITION, PRESENT, ROWS, Fitted, TablePlan
+from aigc_pipeline.relations.links import find_link, gather
+from aigc_pipeline.relations.plan import ROWS, Fitted, TablePlan
 from aigc_pipeline.spec import TableSpec
 
 TURNS = 3  # of making histories and shifting
@@ -23,17 +27,29 @@ DAMPING = 0.5  # of a shift: what a row is told moves with it, and would carry i
 ENOUGH = 12_000  # rows made each time
 
 
-def owners_of(rows: pl.DataFrame, plan: TablePlan) -> pl.DataFrame | None:
-    """The owners of wide training rows: what rows are told of each, and how many it has.
+def owners_of(
+    plan: TablePlan, frames: Mapping[str, pl.DataFrame], graph: Graph
+) -> pl.DataFrame | None:
+    """The owners in training tables: what rows are told of each, and how many it has.
 
     None where rows are not made one after the other.
     """
-    if not plan.history:
+    owner = graph.owner_of(plan.table)
+    if not plan.history or owner is None:
         return None
-    first = rows.filter(pl.col(POSITION) == 0)
-    if OWNER in first.columns:
-        first = first.filter(pl.col(OWNER) == PRESENT)
-    return first.select(*(f"{table}.{column}" for table, column in plan.context), ROWS)
+    row = find_link(frames, owner).row
+    count = np.bincount(row[row >= 0], minlength=len(frames[owner.parent]))
+    some = np.flatnonzero(count)
+    made, above, at = [], owner.parent, some
+    while True:
+        names = [column for table, column in plan.context if table == above]
+        made += [gather(frames[above][name], at).alias(f"{above}.{name}") for name in names]
+        following = graph.owner_of(above)
+        if following is None:
+            break
+        found = find_link(frames, following).row[np.maximum(at, 0)]
+        above, at = following.parent, np.where(at >= 0, found, -1)
+    return pl.DataFrame([*made, pl.Series(ROWS, count[some])])
 
 
 def settle(
@@ -52,7 +68,8 @@ def settle(
     context = {name: owners[name] for name in owners.columns if name != ROWS}
     marginals = [each.marginal for each in model.codec.codecs]
     for turn in range(TURNS):
-        maker = Maker(plan, spec, model, context, owners[ROWS].to_numpy(), [seed, 12, turn])
+        counts, entropy = owners[ROWS].to_numpy(), [seed, 12, turn]
+        maker = Maker(plan, spec, model, context, counts, entropy, noting=True)
         maker.children()
         tokens = torch.from_numpy(np.concatenate([known for known, _ in maker.given]))
         told = [context for _, context in maker.given if context is not None]

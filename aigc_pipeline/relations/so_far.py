@@ -45,8 +45,10 @@ def context_of(rows: pl.DataFrame, plan: TablePlan, codec: TableCodec) -> np.nda
     for each in codecs:
         had = np.zeros((len(rows) + 1, each.size), dtype=np.int32)
         had[np.arange(1, len(rows) + 1), each.encode(rows)] = 1
-        had = had.cumsum(0, dtype=np.int32)[:-1]
-        made.append(_scaled(had - np.repeat(had[first], sizes, axis=0)))
+        np.cumsum(had, axis=0, out=had)
+        had = had[:-1]
+        had -= np.repeat(had[first], sizes, axis=0)
+        made.append(_scaled(had))
     return np.concatenate(made, axis=1)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,6 +56,4 @@ def _cell(value: Any) -> Any:
         return [_cell(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _cell(item) for key, item in value.items()}
-    if isinstance(value, Decimal | timedelta):
-        return str(value)
-    return str(value)
+    return str(value)  # decimals and intervals among them

@@ -96,30 +96,33 @@ class _Worker:
             # Not the server's own folder: a name in it could stand for a module.
             env=environment | {"HOME": "/nonexistent", "PYTHONSAFEPATH": "1"},
         )
-        async with asyncio.timeout(START):
-            await self._receive()
+        try:
+            async with asyncio.timeout(START):
+                await self._receive()
+        except (TimeoutError, asyncio.IncompleteReadError):
+            await self.end()
+            raise Refused(503, "no worker could be started; ask again in a moment") from None
 
     async def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Header and body of its answer; where that fails, the process is ended and made anew."""
+        if self.process is None or self.process.returncode is not None:
+            await self.start()
+        assert self.process and self.process.stdin
+        answer = None
         try:
-            if self.process is None or self.process.returncode is not None:
-                await self.start()
-            assert self.process and self.process.stdin
             async with asyncio.timeout(self.limits.seconds + GRACE):
                 self.process.stdin.write(json.dumps(request).encode() + b"\n")
                 await self.process.stdin.drain()
-                return await self._receive()
+                answer = await self._receive()
         except TimeoutError:
-            await self.end()
             took = f"the query took longer than {self.limits.seconds:g} s and was stopped"
             raise Refused(408, took) from None
         except (asyncio.IncompleteReadError, ConnectionError):
-            await self.end()
             raise Refused(413, ENDED) from None
-        except BaseException:
-            # Its answer would be taken for that to the next query.
-            await self.end()
-            raise
+        finally:
+            if answer is None:  # a late one would be taken for that to the next query
+                await self.end()
+        return answer
 
     async def end(self) -> None:
         process, self.process = self.process, None

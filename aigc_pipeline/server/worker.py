@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import duckdb
 
 from aigc_pipeline.errors import AigcError, InputError
+from aigc_pipeline.held import held_memory
 from aigc_pipeline.lake import Lake
 from aigc_pipeline.server.answers import ARROW, as_arrow, as_json
 from aigc_pipeline.server.settings import Limits
@@ -140,20 +141,6 @@ def _stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Ite
         watcher.join()
 
 
-def cap_memory(limit: int) -> None:
-    """Let this process have that many bytes beyond what it has now; some systems cannot say."""
-    import resource
-
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return
-    used = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:"))
-    ceiling = used * 1024 + limit
-    resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def serve(warehouse: Warehouse, asked: BinaryIO, told: BinaryIO) -> None:
     """Answer until there is nothing more to read."""
     _send(told, {"status": 200}, b"")
@@ -178,13 +165,14 @@ def _send(told: BinaryIO, header: dict[str, Any], body: bytes) -> None:
 
 def main() -> None:
     """The process: its one argument has the lake and the limits, as JSON."""
-    import pyarrow  # noqa: F401  (loaded before memory is capped)
+    import pyarrow  # noqa: F401  (loaded before memory is held)
 
     given = json.loads(sys.argv[1])
     limits = Limits(**given["limits"])
+    warehouse = Warehouse(Lake(Path(given["lake"])), limits)
     # Twice the query's own: its rows are held once by DuckDB and once more as they are encoded.
-    cap_memory(2 * limits.memory + 2 * limits.answer)
-    serve(Warehouse(Lake(Path(given["lake"])), limits), sys.stdin.buffer, sys.stdout.buffer)
+    with held_memory(2 * limits.memory + 2 * limits.answer):
+        serve(warehouse, sys.stdin.buffer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

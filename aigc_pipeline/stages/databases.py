@@ -33,7 +33,7 @@ def wide_tables(
     validated: Version, spec: DatasetSpec, schemas: Mapping[str, TableSchema]
 ) -> dict[str, Wide]:
     """What each table's model is to learn, from the training rows of the validated tables."""
-    train = {name: read_parquet(validated.file(f"{name}/train.parquet")) for name in spec.tables}
+    train = train_rows(validated, spec)
     return widen(
         train,
         graph_of(spec),
@@ -41,6 +41,11 @@ def wide_tables(
         whole={name: read_whole(validated, spec, name, df) for name, df in train.items()},
         min_subjects=spec.privacy.min_subjects,
     )
+
+
+def train_rows(validated: Version, spec: DatasetSpec) -> dict[str, pl.DataFrame]:
+    """The training rows of every table."""
+    return {name: read_parquet(validated.file(f"{name}/train.parquet")) for name in spec.tables}
 
 
 def read_whole(

@@ -27,10 +27,10 @@ from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec, TableSpec
+from aigc_pipeline.stages import pictures
 from aigc_pipeline.stages.databases import is_database
 from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.made import BASELINE, load_model, read_rows
-from aigc_pipeline.stages.pictures import worst_columns
 from aigc_pipeline.stages.prepare import read_schema
 from aigc_pipeline.stages.result import StageResult, check
 from aigc_pipeline.stages.since import read_drift
@@ -112,7 +112,8 @@ def evaluate(
         draft.version,
         {"scores": _figures(stored), "report": draft.version.path / "report.html"},
         [check("evaluation", "gates", not missed, message, gates=len(gates), missed=len(missed))],
-        worst_columns(stored["evaluations"]),
+        pictures.worst_columns(stored["evaluations"])
+        | pictures.scores(scored(stored), stored["gates"]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.parquet import read_parquet
 from aigc_pipeline.privacy.budget import Budget
 from aigc_pipeline.privacy.ledger import check_ledger, note_training, place_of
+from aigc_pipeline.relations import graph_of
 from aigc_pipeline.relations.plan import TablePlan
 from aigc_pipeline.relations.settle import owners_of, settle
 from aigc_pipeline.spec import DatasetSpec, Scenario
 from aigc_pipeline.stages import pictures
-from aigc_pipeline.stages.databases import wide_tables
+from aigc_pipeline.stages.databases import train_rows
 from aigc_pipeline.stages.inputs import input_of
 from aigc_pipeline.stages.made import BASELINE, learned_tables, make_tables
 from aigc_pipeline.stages.prepare import read_schema
@@ -42,7 +44,8 @@ def train(
     curves: dict[str, list[dict[str, float]]] = {}
     spent: dict[str, dict[str, float]] = {}
     cut_short = []
-    owners = _owners(lake, spec, features)
+    plans = _plans(features)
+    owners = _owners(lake, spec, features, plans)
     dp = spec.privacy.dp
     sources = {} if dp is None else _sources(lake, spec, features)
     for name, source in sources.items():
@@ -50,7 +53,7 @@ def train(
     with lake.writing(
         spec.name, "model", inputs={"features": features}, spec_sha256=spec.sha256()
     ) as draft:
-        if "plans.json" in features.files():
+        if plans:
             draft.write_json("plans.json", features.read_json("plans.json"))
         for name in learned_tables(features):
             codec = TableCodec.from_json(features.read_json(f"{name}/codecs.json"))
@@ -69,9 +72,8 @@ def train(
                 progress=progress or silent,
             )
             if name in owners:
-                plan = TablePlan.model_validate(features.read_json("plans.json")[name])
                 (progress or silent)(f"{name}, settling", None)
-                settle(plan, spec.tables[name], model, owners[name], seed=seed)
+                settle(plans[name], spec.tables[name], model, owners[name], seed=seed)
             if dp is not None and model.card["dp"] is not None:
                 spent[name] = {key: model.card["dp"][key] for key in ("epsilon", "delta")}
                 place, content = sources[name]
@@ -118,18 +120,25 @@ def _sources(lake: Lake, spec: DatasetSpec, features: Version) -> dict[str, tupl
     }
 
 
-def _owners(lake: Lake, spec: DatasetSpec, features: Version) -> dict[str, pl.DataFrame]:
-    """The owners of tables whose rows are made one after the other, by table.
-
-    Taken from the validated rows again: the features stage keeps no value of them.
-    """
+def _plans(features: Version) -> dict[str, TablePlan]:
+    """How each table of a database is made; empty where tables are made one by one."""
     if "plans.json" not in features.files():
         return {}
-    validated = input_of(lake, features, "validated")
-    wide = wide_tables(
-        validated, spec, {name: read_schema(validated, name) for name in spec.tables}
-    )
-    found = {name: owners_of(each.frame, each.plan) for name, each in wide.items()}
+    stored = features.read_json("plans.json")
+    return {name: TablePlan.model_validate(plan) for name, plan in stored.items()}
+
+
+def _owners(
+    lake: Lake, spec: DatasetSpec, features: Version, plans: Mapping[str, TablePlan]
+) -> dict[str, pl.DataFrame]:
+    """The owners of tables whose rows are made one after the other, by table.
+
+    Taken from the validated rows: the features stage keeps no value of them.
+    """
+    if not plans:
+        return {}
+    frames = train_rows(input_of(lake, features, "validated"), spec)
+    found = {name: owners_of(plan, frames, graph_of(spec)) for name, plan in plans.items()}
     return {name: owners for name, owners in found.items() if owners is not None}
 
 
@@ -179,7 +188,7 @@ def synthesize(
             written = table.write(draft.path / table.scenario / table.table)
             made.setdefault(table.scenario, {})[table.table] = written
         draft.meta.update(seed=seed, rows=made)
-    checks = [
+    checks = [  # `MadeTable.write` raises where one of them does not hold
         check("synthetic", "schema_kept", True, "columns and types are the source's own"),
         check("synthetic", "constraints_hold", True, "every row keeps every rule"),
     ]

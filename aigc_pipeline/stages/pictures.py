@@ -75,6 +75,28 @@ def worst_columns(evaluations: Mapping[str, Any]) -> dict[str, str]:
     return {"worst_columns": _picture(title, _bars(bars, top))}
 
 
+def scores(
+    found: Mapping[str, Mapping[str, Any]], gates: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    """A table of every score beside that of fresh real rows, with the gates on it; all as plain
+    data, `found` by table and name."""
+    verdicts = {
+        (g["table"], g["score"]): f"{'✓' if g['passed'] else '✗'} {g['limit']}" for g in gates
+    }
+    rows = [
+        (
+            name,
+            score,
+            _digits(told["value"]),
+            _digits(told["reference"]),
+            verdicts.get((name, score)),
+        )
+        for name, all_of in found.items()
+        for score, told in all_of.items()
+    ]
+    return {"scores": table(("table", "score", "synthetic", "fresh real rows", "gate"), rows)}
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; None is an empty cell."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -147,6 +169,10 @@ def _curve(looks: Sequence[Mapping[str, float]]) -> tuple[int, str]:
         f"{steps[-1]:,.0f}</text>",
     ]
     return height + 24, "".join(parts)
+
+
+def _digits(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4g}"
 
 
 def _short(text: str, length: int) -> str:

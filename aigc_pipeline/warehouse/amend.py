@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from aigc_pipeline.durable import sha256_file
 from aigc_pipeline.errors import ArtefactError, InputError
-from aigc_pipeline.lake import Lake, Named, Version, sha256_file
+from aigc_pipeline.lake import Lake, Named, Version
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.warehouse import comparison
 from aigc_pipeline.warehouse.dictionary import write_dictionary

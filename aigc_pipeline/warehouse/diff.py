@@ -193,9 +193,10 @@ def _validated(lake: Lake, release: Version) -> Version | None:
 
 
 def read_validated(validated: Version, table: str) -> pl.DataFrame:
-    """All real rows that a run accepted of a table."""
-    names = [n for n in validated.files(f"{table}/") if n.endswith(".parquet")]
-    return pl.concat(read_parquet(validated.file(name)) for name in names)
+    """All real rows that a run accepted of a table; those of a kept one are whole on both sides."""
+    files = validated.manifest["files"]
+    parts = {files[n]["sha256"]: n for n in validated.files(f"{table}/") if n.endswith(".parquet")}
+    return pl.concat(read_parquet(validated.file(name)) for name in parts.values())
 
 
 def _schema(validated: Version, table: str) -> TableSchema:

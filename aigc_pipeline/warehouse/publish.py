@@ -16,8 +16,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aigc_pipeline.durable import fsync_path
 from aigc_pipeline.errors import ArtefactError, InputError
-from aigc_pipeline.lake import Lake, fsync_path
+from aigc_pipeline.lake import Lake
 from aigc_pipeline.warehouse import catalog, marts, retention
 from aigc_pipeline.warehouse.duck import (
     STORAGE_VERSION,

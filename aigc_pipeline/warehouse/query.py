@@ -26,8 +26,7 @@ from aigc_pipeline.warehouse.duck import (
 )
 
 SECONDS = 300.0
-MEMORY = "4GB"
-SPILL = "20GB"  # on disk, where memory does not do
+LIMITS = {"memory_limit": "4GB", "max_temp_directory_size": "20GB"}  # the latter on disk
 _ALLOWED = {
     "SELECT",
     "EXPLAIN",
@@ -56,7 +55,7 @@ def query(
     """The first `limit` rows of one SELECT on the warehouse (all of them when `limit` is None).
 
     The connection reads the warehouse and nothing else: no other file, no network, no extension, no
-    setting; it takes `MEMORY` at most, and gives up after `seconds`. Intervals and other types
+    setting; it takes what `LIMITS` allow, and gives up after `seconds`. Intervals and other types
     Polars lacks come as text.
 
     Raises:
@@ -92,6 +91,7 @@ def open_warehouse(
     """A locked-down connection on the warehouse: it reads that file and can do nothing else.
 
     spills: whether what does not fit in memory goes to a temporary folder; else it is refused.
+    settings: DuckDB's own, in place of the limits that hold otherwise.
     """
     if not lake.warehouse.is_file():
         raise InputError(
@@ -99,14 +99,12 @@ def open_warehouse(
         )
     spill = Path(tempfile.gettempdir()) / f"aigc-query-{os.getpid()}" if spills else None
     try:
-        connection = connect(spill, **settings)
+        connection = connect(spill, **{**LIMITS, **settings})
     except OSError as error:
         raise ArtefactError(f"the query has no place to work ({error}); free some space") from error
     try:
         run(connection, f"ATTACH {literal(str(lake.warehouse))} AS warehouse (READ_ONLY)")
         run(connection, "USE warehouse")
-        run(connection, f"SET memory_limit = {literal(MEMORY)}")
-        run(connection, f"SET max_temp_directory_size = {literal(SPILL)}")
         lock_down(connection)
     except duckdb.Error as error:
         connection.close()

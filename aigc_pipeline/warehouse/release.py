@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aigc_pipeline.durable import sha256_file
 from aigc_pipeline.errors import ArtefactError, GateRefused
-from aigc_pipeline.lake import Lake, Version, sha256_file
+from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.spec import DatasetSpec

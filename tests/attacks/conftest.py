@@ -15,7 +15,8 @@ from canaries_kit import bytes_of, orders, people
 
 from aigc_pipeline.dataset_file import find_dataset
 from aigc_pipeline.definitions import compose
-from aigc_pipeline.lake import Lake, sha256_file
+from aigc_pipeline.durable import sha256_file
+from aigc_pipeline.lake import Lake
 from resources import LogReporter
 
 TOKEN = "tkncanary7f3a"  # in a URL's query

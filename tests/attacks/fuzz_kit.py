@@ -64,8 +64,8 @@ def fuzz(*targets: Callable[[], None]) -> None:
 
 def shipped() -> list[Any]:
     """The data of the shipped dataset files, to be changed at random."""
-    yaml = YAML(typ="safe", pure=True)
-    return [yaml.load(path.read_text()) for path in sorted((ROOT / "datasets").glob("*.yaml"))]
+    safe = YAML(typ="safe", pure=True)
+    return [safe.load(path.read_text()) for path in sorted((ROOT / "datasets").glob("*.yaml"))]
 
 
 def places(node: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

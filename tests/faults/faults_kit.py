@@ -214,6 +214,11 @@ class Prepared:
         found = answers(lake)
         assert found.equals(self.last) or found.equals(self.after[stage])
 
+    def check_recovery(self, worker: Worker, lake: Lake, stage: str) -> None:
+        """`check`, and then `check_next`."""
+        self.check(lake, stage)
+        self.check_next(worker, lake, stage)
+
     def check_next(self, worker: Worker, lake: Lake, stage: str) -> None:
         """The next run succeeds, writes what it would have written, and leaves nothing else."""
         ended = worker.stage(lake, stage)

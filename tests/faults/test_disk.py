@@ -32,8 +32,7 @@ def test_the_nth_change_fails(
         code = (errno.ENOSPC, errno.EIO)[at % 2]
         ended = worker.stage(lake, stage, fault={"mode": "once", "at": at, "errno": code})
         check_told(ended, code)
-        prepared.check(lake, stage)
-        prepared.check_next(worker, lake, stage)
+        prepared.check_recovery(worker, lake, stage)
         line.happened(
             "said so; last release whole, next run right"
             if ended.version is None
@@ -52,8 +51,7 @@ def test_the_disk_is_full(
         fault = {"mode": "ever since", "at": at, "errno": errno.ENOSPC}
         ended = worker.stage(lake, stage, fault=fault)
         check_told(ended, errno.ENOSPC)
-        prepared.check(lake, stage)
-        prepared.check_next(worker, lake, stage)
+        prepared.check_recovery(worker, lake, stage)
         line.happened("said so; last release whole, next run right once there was space")
 
 
@@ -95,8 +93,7 @@ def test_the_folder_may_not_be_written(
     folder.chmod(0o700)
     assert ended.version is None
     check_told(ended, errno.EACCES)
-    prepared.check(lake, stage)
-    prepared.check_next(worker, lake, stage)
+    prepared.check_recovery(worker, lake, stage)
     line.happened("said so; last release whole, next run right")
 
 
@@ -110,8 +107,7 @@ def test_out_of_memory(
         lake = prepared.take(tmp_path / str(turn), stage)
         spare = (1, 3, 10, 20, 40, 80)[turn] * 2**20
         ended = worker.stage(lake, stage, memory=spare, patience=60)
-        prepared.check(lake, stage)
-        prepared.check_next(worker, lake, stage)
+        prepared.check_recovery(worker, lake, stage)
         if ended.version is not None:
             line.happened("had enough, and was right")
         elif ended.code == -signal.SIGKILL:

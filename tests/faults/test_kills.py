@@ -25,8 +25,7 @@ def test_killed_at_a_random_moment(
         trial.signal(signal.SIGKILL)
         ended = trial.wait()
         assert ended.code in (-signal.SIGKILL, 0)  # 0: it was done before
-        prepared.check(lake, stage)
-        prepared.check_next(worker, lake, stage)
+        prepared.check_recovery(worker, lake, stage)
         line.happened("last release whole, next run right")
 
 
@@ -40,8 +39,7 @@ def test_killed_at_the_nth_change_to_the_disk(
         lake = prepared.take(tmp_path / str(at), stage)
         ended = worker.stage(lake, stage, fault={"mode": "kill", "at": at})
         assert ended.code in (-signal.SIGKILL, 0)
-        prepared.check(lake, stage)
-        prepared.check_next(worker, lake, stage)
+        prepared.check_recovery(worker, lake, stage)
         line.happened("last release whole, next run right")
 
 
@@ -59,8 +57,7 @@ def test_asked_to_stop(
         trial.signal(number)
         ended = trial.wait()
         assert ended.code in (-number, 0, 1), ended
-        prepared.check(lake, stage)
-        prepared.check_next(worker, lake, stage)
+        prepared.check_recovery(worker, lake, stage)
         line.happened("last release whole, next run right")
 
 
