@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from aigc_pipeline.errors import AigcError, InputError, did_you_mean, dotted
 from aigc_pipeline.schema import TableSchema
 from aigc_pipeline.sources.clean import clean
-from aigc_pipeline.spec import Balance, GeneratorSpec, PrivacySpec, TableSpec, Where
+from aigc_pipeline.spec import MIN_SUBJECTS, Balance, GeneratorSpec, PrivacySpec, TableSpec, Where
 from aigc_pipeline.tabular import TableModel, fit_table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Synthesizer:
 
     family: str = "autoregressive"
     quality: str = "standard"
-    min_subjects: int = 5
+    min_subjects: int = MIN_SUBJECTS
     subject: str | None = None
     epsilon: float | None = None
     time_limit: float | None = None

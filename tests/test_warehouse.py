@@ -123,7 +123,7 @@ def test_the_catalogue_tells_what_is_there(published: Lake) -> None:
     assert facts["created_at"] == at and facts["seed"] == 7 and facts["rows"] == 20
     assert facts["model_family"] == "autoregressive" and facts["model_quality"] == "high"
     assert facts["trained_at"] is not None
-    assert facts["privacy"] == '{"dp": null, "min_subjects": 5, "subject": null}'
+    assert facts["privacy"] == '{"dp": null, "min_subjects": 6, "subject": null}'
     assert facts["spec_sha256"] == shop().sha256() and facts["problem"] is None
     assert rows_of(
         published,

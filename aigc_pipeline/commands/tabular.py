@@ -11,6 +11,7 @@ import typer
 
 from aigc_pipeline.commands.conditions import WHERE, Balance, parse_balance, parse_where
 from aigc_pipeline.errors import InputError, did_you_mean
+from aigc_pipeline.spec import MIN_SUBJECTS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,7 +61,7 @@ def fit(
     ] = None,
     min_subjects: Annotated[
         int, typer.Option(min=1, help="Values of fewer rows than this are not learned.")
-    ] = 5,
+    ] = MIN_SUBJECTS,
     epsilon: Annotated[
         float | None,
         typer.Option(min=0.0, help="Differential privacy: the budget, e.g. 3.  None by default."),

@@ -30,7 +30,7 @@ from aigc_pipeline.evaluation.result import (
     scored,
 )
 from aigc_pipeline.schema import TableSchema
-from aigc_pipeline.spec import GATED_SCORES
+from aigc_pipeline.spec import GATED_SCORES, MIN_SUBJECTS
 
 if TYPE_CHECKING:
     from aigc_pipeline.evaluation.explain import FittedModel
@@ -63,7 +63,7 @@ def evaluate(
     schema: TableSchema,
     *,
     target: str | None = None,
-    min_subjects: int = 5,
+    min_subjects: int = MIN_SUBJECTS,
     subject: str | None = None,
     model: FittedModel | None = None,
     seed: int = 0,

@@ -31,6 +31,7 @@ from aigc_pipeline.marts import Mart, create_mart, create_tables, marts_schema
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.relations.subset import Entities
 from aigc_pipeline.schema import TableSchema
+from aigc_pipeline.spec import MIN_SUBJECTS
 
 ROUNDS = 5
 _TRIES = 5  # candidates looked at for each query wanted
@@ -49,7 +50,7 @@ def evaluate_queries(
     *,
     dataset: str = "main",
     queries: int = 60,
-    min_subjects: int = 5,
+    min_subjects: int = MIN_SUBJECTS,
     subject: str | None = None,
     rounds: int = ROUNDS,
     seed: int = 0,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aigc_pipeline.spec import Kind
+from aigc_pipeline.spec import MIN_SUBJECTS, Kind
 
 QUERIES = "(queries)"  # in place of a table's name for what queries on all tables say
 RELATIONS = "(relations)"  # in place of a table's name where all tables are judged together
@@ -115,7 +115,7 @@ class Settings(Model):
     holdout_rows: int
     synthetic_rows: int
     target: str | None = None
-    min_subjects: int = 5
+    min_subjects: int = MIN_SUBJECTS
     seed: int = 0
     not_judged: list[str] = []  # keys, ids and faked columns
 

@@ -18,7 +18,7 @@ from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.features.reference import find_related
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.sources import apply_derive
-from aigc_pipeline.spec import Constraint, TableSpec, Where
+from aigc_pipeline.spec import MIN_SUBJECTS, Constraint, TableSpec, Where
 
 FORMAT = 4
 
@@ -44,7 +44,7 @@ class TableCodec:
         schema: TableSchema,
         spec: TableSpec,
         *,
-        min_subjects: int = 5,
+        min_subjects: int = MIN_SUBJECTS,
         subject: str | None = None,
         lead: Iterable[str] = (),
         known: Sequence[str] = (),

@@ -46,7 +46,7 @@ from aigc_pipeline.relations.under_owner import (
     end_of_time,
 )
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
-from aigc_pipeline.spec import Constraint, Kind, Source, TableSpec
+from aigc_pipeline.spec import MIN_SUBJECTS, Constraint, Kind, Source, TableSpec
 
 MAX_STEPS = 100  # rows under one owner, up to which rows without an order are made one by one
 MIN_OWNERS = 20  # rows of a kept table, for the numbers of their children to be learned
@@ -73,7 +73,7 @@ def widen(
     schemas: Mapping[str, TableSchema],
     *,
     whole: Mapping[str, pl.DataFrame] | None = None,
-    min_subjects: int = 5,
+    min_subjects: int = MIN_SUBJECTS,
 ) -> dict[str, Wide]:
     """Wide rows of every table that has something to learn; a mere lookup table is left out.
 

@@ -15,7 +15,7 @@ from aigc_pipeline.sources.suggest_relations import (
     suggest_order,
     suggest_parents,
 )
-from aigc_pipeline.spec import Kind
+from aigc_pipeline.spec import MIN_SUBJECTS, Kind
 from aigc_pipeline.yaml_text import scalar
 
 _TARGET_NAMES = ("target", "label", "class", "outcome", "churn", "default", "y", "response")
@@ -54,7 +54,7 @@ def render(name: str, title: str, drafts: dict[str, TableDraft]) -> str:
         lines += _table(table, draft, guesses[table], keys.get(table), parents[table], kept)
     lines += [
         "generator: {family: autoregressive, quality: standard}",
-        "privacy: {min_subjects: 5}  # values of fewer subjects are not learned",
+        f"privacy: {{min_subjects: {MIN_SUBJECTS}}}  # values of fewer subjects are not learned",
         "synthesis:" if alone else "# synthesis: {rows: 10000}  # as many as there are by default",
         *([f"  rows: {rows}"] if alone else []),
         "gates:  # what misses one is not released",

@@ -27,6 +27,7 @@ from aigc_pipeline.spec.dataset import (
     ReleasesSpec,
 )
 from aigc_pipeline.spec.learning import (
+    MIN_SUBJECTS,
     DpSpec,
     GeneratorSpec,
     PrivacySpec,
@@ -56,6 +57,7 @@ from aigc_pipeline.spec.table import (
 __all__ = [
     "GATED_SCORES",
     "LOCALES",
+    "MIN_SUBJECTS",
     "NAME",
     "QUERY_SCORES",
     "RELATIONAL_SCORES",

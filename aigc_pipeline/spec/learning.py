@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from aigc_pipeline.spec.base import Model, Seconds
 
+MIN_SUBJECTS = 6  # what five people share is still kept from the model
+
 
 class GeneratorSpec(Model):
     """Which model learns the tables, and how much effort it may spend."""
@@ -56,7 +58,9 @@ class PrivacySpec(Model):
     """What is kept from the model."""
 
     min_subjects: int = Field(
-        5, ge=1, description="Values and extremes of fewer subjects are not learned; 1 turns it off"
+        MIN_SUBJECTS,
+        ge=1,
+        description="Values and extremes of fewer subjects are not learned; 1 turns it off",
     )
     subject: str | None = Field(
         None, description="Column that names the subject; each row is its own by default"

@@ -37,7 +37,6 @@ tables:
     parents: [{{column: person_id, table: people}}]
     order_by: day
 generator: {{quality: draft, time_limit: 20s}}
-privacy: {{min_subjects: {min_subjects}}}
 gates: {{null_rate_error: {{max: 0.9}}}}
 """
 
@@ -48,7 +47,6 @@ class Attacked:
 
     root: Path
     instance: Path
-    min_subjects: int
     failed: list[str] = field(default_factory=list)
 
     @property
@@ -121,9 +119,7 @@ def attacked(web: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     (root / "data").mkdir()
     (root / "datasets").mkdir()
     orders(persons).write_csv(root / "data" / "orders.csv")
-    text = DATASET.format(
-        url=url, token=TOKEN, sha256=sha256_file(served / "people.csv"), min_subjects=5
-    )
+    text = DATASET.format(url=url, token=TOKEN, sha256=sha256_file(served / "people.csv"))
     (root / "datasets" / "canaries.yaml").write_text(text)
     (root / "datasets" / "lost.yaml").write_text(
         "name: lost\ntables:\n  t:\n    source:\n"
@@ -136,7 +132,7 @@ def attacked(web: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
         patch.setenv("CANARY_AMBIENT", AMBIENT)
         patch.setenv("AIGC_HOME", str(root / "lake"))
         patch.chdir(root)
-        made = Attacked(root, tmp_path_factory.mktemp("instance"), 5)
+        made = Attacked(root, tmp_path_factory.mktemp("instance"))
         assert made.run("canaries").success, made.failed
         assert not made.run("lost").success
         yield made

@@ -16,6 +16,7 @@ from conftest import SECRETS, Attacked
 from aigc_pipeline.parquet import read_parquet
 
 PLANTED = {f"once {i}": canary("once", i) for i in range(10)}
+FIVE = {f"five {i}": canary("five", i) for i in range(6)}
 PLANTED |= {f"product of one with 50 rows {i}": canary("product", i) for i in range(1)}
 IDENTIFIERS = {
     f"{kind} {i}": canary(kind, i) for kind in ("mail", "tel", "acct") for i in range(len(people()))
@@ -48,10 +49,11 @@ def test_the_search_finds_what_is_there(attacked: Attacked, places: Any) -> None
     ("what", "needles"),
     [
         ("a text that one person has, and one that one person has in 50 rows", PLANTED),
+        ("texts that five people have each", FIVE),
         ("mail, phone and account numbers, in columns and in free text", IDENTIFIERS),
     ],
 )
-def test_what_one_person_has_is_found_nowhere(
+def test_what_few_people_have_is_found_nowhere(
     what: str, needles: dict[str, str], places: Any, tried: Any
 ) -> None:
     line = tried("Privacy", f"canaries: {what}; searched for in every byte")
@@ -59,28 +61,12 @@ def test_what_one_person_has_is_found_nowhere(
     line.happened("found nowhere", len(needles))
 
 
-def test_what_five_people_have_needs_all_five(attacked: Attacked, places: Any, tried: Any) -> None:
-    """`min_subjects: 5` hides what fewer than five training people have; five are enough."""
-    line = tried("Privacy", "canaries: a text that five people have, with min_subjects 5")
-    validated = attacked.lake.current("canaries", "validated")
-    train = read_parquet(validated.file("people/train.parquet"))
-    for i in range(6):
-        trained = train.filter(pl.col("hobby") == canary("five", i)).height
-        found = find({"five": canary("five", i)}, places)
-        assert bool(found) == (trained >= 5), (i, trained, found)
-        line.happened(
-            "found: all five were trained on, as min_subjects says"
-            if found
-            else "found nowhere: fewer than five were trained on"
-        )
-
-
 def test_extremes_and_rare_combinations(attacked: Attacked, places: Any, tried: Any) -> None:
     line = tried("Privacy", "canaries: a salary beyond all, a pair of values that one person has")
     assert find({"salary": str(SALARY), "whole": str(int(SALARY))}, places) == {}
     made = synthetic(attacked, "people")
-    fifth = people()["salary"].sort(descending=True)[5]
-    assert made["salary"].max() < SALARY / 2 and made["salary"].max() <= fifth  # type: ignore
+    sixth = people()["salary"].sort(descending=True)[5]
+    assert made["salary"].max() < SALARY / 2 and made["salary"].max() <= sixth  # type: ignore
     line.happened("no salary beyond the sixth largest")
     city, status = PAIRS
     pairs = made.filter((pl.col("city") == city) & (pl.col("status") == status)).height

@@ -23,7 +23,7 @@ from aigc_pipeline.evaluation.relational.result import (
 from aigc_pipeline.evaluation.relational.samples import entities as entities_of
 from aigc_pipeline.relations import Graph
 from aigc_pipeline.schema import TableSchema
-from aigc_pipeline.spec import TableSpec
+from aigc_pipeline.spec import MIN_SUBJECTS, TableSpec
 
 __all__ = [
     "JoinScore",
@@ -44,7 +44,7 @@ def evaluate_relations(
     graph: Graph,
     tables: Mapping[str, TableSpec],
     *,
-    min_subjects: int = 5,
+    min_subjects: int = MIN_SUBJECTS,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> RelationalEvaluation:
