@@ -13,7 +13,14 @@ import pytest
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.generators.autoregressive import plan_effort
 from aigc_pipeline.generators.training import Compute, make_fabric
-from aigc_pipeline.spec import Between, Constraint, GeneratorSpec, PrivacySpec, TableSpec
+from aigc_pipeline.spec import (
+    MIN_SUBJECTS,
+    Between,
+    Constraint,
+    GeneratorSpec,
+    PrivacySpec,
+    TableSpec,
+)
 from aigc_pipeline.tabular import TableModel, fit_table
 
 DRAFT = GeneratorSpec(quality="draft")
@@ -41,7 +48,7 @@ def test_training_lowers_the_held_out_loss(model: TableModel) -> None:
     history = model.card["history"]
     assert history["best_loss"] < history["first_loss"] - 0.3
     assert history["stopped_by"] in ("schedule", "held-out loss")
-    assert model.card["rows"] == 7043 and model.card["min_subjects"] == 5
+    assert model.card["rows"] == 7043 and model.card["min_subjects"] == MIN_SUBJECTS
 
 
 def test_rows_come_in_the_sources_schema(model: TableModel, telco: pl.DataFrame) -> None:
