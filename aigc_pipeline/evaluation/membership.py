@@ -73,19 +73,12 @@ def score(
         "membership_model_auc": not_evaluated("half", NO_MODEL, FROM_MODEL),
     }
     if model is not None:
-        tried = [coded[0].take(members), coded[1].take(others)]
-        tokens = [
-            model.codec.encode(table[some])
-            for table, some in zip(real, (members, others), strict=True)
-        ]
+        tried = (real[0][members], real[1][others])
+        inputs = (coded[0].take(members), coded[1].take(others))
         try:
-            with single_thread():
-                likelihood = model.generator.log_prob(np.concatenate(tokens))
+            scores["membership_model_auc"] = attack_model(model, tried, inputs, coder, seed=seed)
         except InputError as error:  # a family without a likelihood
             scores["membership_model_auc"] = not_evaluated("half", str(error), FROM_MODEL)
-        else:
-            unusual = likelihood - _expected(*features(tried, coder), likelihood, seed)
-            scores["membership_model_auc"] = _score(unusual, FROM_MODEL)
     return scores, {"membership_rows": rows, "membership_synthetic_rows": len(synthetic)}
 
 
@@ -94,10 +87,37 @@ def attack(
     others: pl.DataFrame,
     synthetic: pl.DataFrame,
     coder: Coder,
-    description: str,
+    description: str = FROM_ROWS,
+    *,
+    judged: np.ndarray | None = None,
 ) -> Score:
-    """The attacker who sees synthetic rows, tried on as many members as others (`plain_values`)."""
-    return _score(_nearness(*_points(members, others, synthetic, coder)), description)
+    """The attacker who sees synthetic rows, tried on as many members as others (`plain_values`).
+
+    judged: a mask over members, then others: of which rows the AUC is; of all by default. What it
+    leaves out still stands for the other real people that a row is compared with.
+    """
+    suspicion = _nearness(*_points(members, others, synthetic, coder))
+    return judge(suspicion, _firsts(members.height, others.height), description, judged)
+
+
+def attack_model(
+    model: FittedModel,
+    real: tuple[pl.DataFrame, pl.DataFrame],
+    coded: tuple[Coded, Coded],
+    coder: Coder,
+    *,
+    seed: int,
+    judged: np.ndarray | None = None,
+) -> Score:
+    """The attacker who holds the model, tried on members and others, as they are and coded.
+
+    judged: as for `attack`. Raises InputError in a family without a likelihood.
+    """
+    tokens = np.concatenate([model.codec.encode(table) for table in real])
+    with single_thread():
+        likelihood = model.generator.log_prob(tokens)
+    unusual = likelihood - _expected(*features(coded, coder), likelihood, seed)
+    return judge(unusual, _firsts(*map(len, coded)), FROM_MODEL, judged)
 
 
 def _one_each(table: pl.DataFrame, subject: str | None, rng: np.random.Generator) -> np.ndarray:
@@ -173,13 +193,25 @@ def _expected(
     return expected
 
 
-def _score(suspicion: np.ndarray, description: str) -> Score:
-    """The AUC of an attacker's suspicion of each row; the first half was trained on."""
+def _firsts(members: int, others: int) -> np.ndarray:
+    """The mask of members, who come first."""
+    return np.arange(members + others) < members
+
+
+def judge(
+    suspicion: np.ndarray, members: np.ndarray, description: str, judged: np.ndarray | None = None
+) -> Score:
+    """The AUC of an attacker's suspicion of each row.
+
+    members: a mask of the rows that were trained on. judged: one of the rows that count.
+    """
     from sklearn.metrics import roc_auc_score
 
-    rows = len(suspicion) // 2
-    auc = float(roc_auc_score(np.repeat([1, 0], rows), suspicion))
-    error = auc_error(auc, rows, rows)
+    if judged is not None:
+        suspicion, members = suspicion[judged], members[judged]
+    found = int(members.sum())
+    auc = float(roc_auc_score(members, suspicion))
+    error = auc_error(auc, found, len(members) - found)
     return Score(
         value=auc,
         error=error,
