@@ -18,6 +18,7 @@ from aigc_pipeline.sources.suggest_relations import (
 from aigc_pipeline.spec import MIN_SUBJECTS, Kind
 from aigc_pipeline.yaml_text import scalar
 
+ENOUGH_ROWS, SURE_ROWS = 1_000, 10_000  # to judge membership at all, and by the usual limit
 _TARGET_NAMES = ("target", "label", "class", "outcome", "churn", "default", "y", "response")
 
 
@@ -61,6 +62,7 @@ def render(name: str, title: str, drafts: dict[str, TableDraft]) -> str:
         "  shape_error: {max: 0.03}",
         "  detection_auc: {max: 0.65}",
         "  copied_rows: {max: holdout}",
+        _membership({t: f.height for t, f in frames.items() if t not in kept}, parents),
         "  null_rate_error: {max: 0.02}",
         "  # utility_gap: {max: 0.05}  # needs a target",
         '# schedule: "0 3 * * *"  # every night at three',
@@ -115,6 +117,21 @@ def _table(
         "    # expect:                                  # Great Expectations, by their own names",
         "    #   - {expect_column_values_to_not_be_null: {column: x}, severity: critical}",
     ]
+
+
+def _membership(rows: dict[str, int], parents: dict[str, list[SuggestedParent]]) -> str:
+    """The gate on finding out who was trained on, which catches an overfitted model.
+
+    It judges an upper confidence bound: the fewer people are held out, the further above the
+    attacker's true success that lies, and a sound model has to pass. So few rows get a wider limit,
+    and very few none. Related tables are judged by whole entities.
+    """
+    related = any(parents[table] for table in rows)
+    score = "entity_membership_auc" if related else "membership_auc"
+    least = min((count for t, count in rows.items() if not (related and parents[t])), default=0)
+    limit = 0.55 if least >= SURE_ROWS else 0.6
+    gate = f"{score}: {{max: {limit}}}  # an attacker who tells who was trained on; a coin gets 0.5"
+    return f"  {gate}" if least >= ENOUGH_ROWS else f"  # {gate}; needs {ENOUGH_ROWS:,} rows"
 
 
 def _is_lookup(df: pl.DataFrame, parents: list[SuggestedParent]) -> bool:
