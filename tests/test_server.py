@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import requests
+from queries_kit import ANSWERED, REFUSED
 from server_kit import published, serving
 from typer.testing import CliRunner
 from warehouse_kit import release, rows_of, shop, state
@@ -117,62 +118,7 @@ def test_a_query_past_its_limit_is_stopped(url: str, sql: str, status: int, word
     assert ask(url, "SELECT 1").json()["rows"] == [[1]]
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "INSERT INTO shop.orders SELECT * FROM shop.orders",
-        "DELETE FROM shop.orders",
-        "CREATE TABLE memory.main.mine AS SELECT 1",
-        "EXPLAIN ANALYZE CREATE TABLE memory.main.mine AS SELECT 1",
-        "/* a */ EXPLAIN /* b */ ANALYZE -- c\n (FORMAT json) CREATE TABLE memory.main.m(i INT)",
-        "EXPLAIN (ANALYZE, FORMAT json) CREATE TABLE memory.main.mine AS SELECT 1",
-        "EXPLAIN EXPLAIN ANALYZE CREATE TABLE memory.main.mine AS SELECT 1",
-        "EXPLAIN ANALYZE EXPLAIN ANALYZE CREATE TABLE memory.main.mine AS SELECT 1",
-        "EXPLAIN ANALYZE PREPARE p AS SELECT 1",
-        "CREATE MACRO memory.main.f() AS 1",
-        "SET threads = 8",
-        "SET VARIABLE x = 1",
-        "RESET ALL",
-        "USE memory",
-        "PRAGMA database_list",
-        "CALL duckdb_settings()",
-        "BEGIN",
-        "PREPARE p AS SELECT 1",
-        "DETACH warehouse",
-        "ATTACH '{folder}/out.duckdb'",
-        "INSTALL httpfs",
-        "LOAD httpfs",
-        "COPY shop.orders TO '{folder}/out.csv'",
-        "EXPORT DATABASE '{folder}/out'",
-        "SELECT * FROM read_csv('{folder}/secret.csv')",
-        "SELECT * FROM read_text('{folder}/secret.csv')",
-        "SELECT * FROM read_blob('/proc/self/environ')",
-        "SELECT * FROM glob('{folder}/*')",
-        "FROM '{folder}/secret.csv'",
-        "FROM '{folder}/lake/warehouse.duckdb'",
-        "SELECT * FROM query('SELECT * FROM duckdb_' || 'settings()')",
-        "SELECT * FROM \"query\" /* x */ ('SELECT 1')",
-        "SELECT * FROM query_table('catalog.datasets')",
-        "SELECT * FROM duckdb_settings()",
-        'SELECT * FROM "duckdb_databases"()',
-        "SELECT path FROM DuckDB_Databases()",
-        "SELECT * FROM duckdb_secrets()",
-        "SELECT * FROM pg_settings",
-        "SELECT current_setting('temp_directory')",
-        "SELECT getenv('AIGC_CANARY')",
-        "SELECT write_log('x')",
-        "SELECT * FROM checkpoint()",
-        "SELECT * FROM force_checkpoint('warehouse')",
-        "SELECT sleep_ms(100000)",
-        "SELECT * FROM pragma_metadata_info()",
-        "SELECT * FROM duckdb_extension_repositories()",
-        "SELECT 1; DROP TABLE shop.orders",
-        "PIVOT shop.orders ON city",
-        "",
-        "--",
-        "\0",
-    ],
-)
+@pytest.mark.parametrize("sql", [sql for asked in REFUSED.values() for sql in asked])
 def test_all_but_reading_the_tables_is_refused(url: str, lake: Lake, sql: str) -> None:
     folder = lake.home.parent
     (folder / "secret.csv").write_text("a\n1\n")
@@ -186,21 +132,7 @@ def test_all_but_reading_the_tables_is_refused(url: str, lake: Lake, sql: str) -
     assert state(folder) == before
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT comment FROM duckdb_tables() WHERE schema_name = 'shop'",
-        "SELECT table_name FROM information_schema.tables",
-        "DESCRIBE shop.orders",
-        "SHOW ALL TABLES",
-        "SUMMARIZE shop.orders",
-        "WITH query AS (SELECT 1 AS query) SELECT query FROM query WHERE query IN (1)",
-        "FROM pragma_table_info('shop.orders')",
-        "EXPLAIN ANALYZE (FORMAT json) SELECT 1",
-        "VALUES (1)",
-        "FROM shop_marts.by_city",
-    ],
-)
+@pytest.mark.parametrize("sql", ANSWERED)
 def test_what_bi_tools_ask_is_answered(url: str, sql: str) -> None:
     answer = ask(url, sql)
     assert answer.status_code == 200 and answer.json()["rows"], answer.text

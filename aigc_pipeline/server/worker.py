@@ -169,6 +169,8 @@ def main() -> None:
 
     given = json.loads(sys.argv[1])
     limits = Limits(**given["limits"])
+    # DuckDB takes expressions 1,000 deep, and each is some levels of its tree.
+    sys.setrecursionlimit(10_000)
     warehouse = Warehouse(Lake(Path(given["lake"])), limits)
     # Twice the query's own: its rows are held once by DuckDB and once more as they are encoded.
     with held_memory(2 * limits.memory + 2 * limits.answer):

@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,15 @@ from aigc_pipeline.warehouse.duck import (
 
 SECONDS = 300.0
 LIMITS = {"memory_limit": "4GB", "max_temp_directory_size": "20GB"}  # the latter on disk
-_ALLOWED = {
-    "SELECT",
-    "EXPLAIN",
-}  # DuckDB counts WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE as SELECT
 # Types Polars cannot take over from Arrow; shown as DuckDB writes them.
 _AS_TEXT = re.compile(r"\b(INTERVAL|UNION|BIT|VARIANT|TIME WITH TIME ZONE)\b")
 _NO_TABLE = re.compile(r"Table with name (.+?) does not exist")
+_GAP = r"(?:\s|/\*.*?\*/|--[^\n]*(?:\n|$))*"
+_EXPLAIN = re.compile(
+    rf"{_GAP}EXPLAIN\b{_GAP}(?P<analyze>ANALYZE\b)?{_GAP}"
+    r"(?P<options>\(\s*(?:(?:ANALYZE|FORMAT\s+\w+)\s*,?\s*)+\))?",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -142,17 +145,24 @@ def _damaged(lake: Lake, error: Exception) -> ArtefactError:
     )
 
 
-def plan(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
-    """One query as a relation, not run yet; raises InputError for anything else."""
-    statements = connection.extract_statements(sql)
-    if len(statements) != 1:
-        raise InputError(f"write exactly one query; found {len(statements)} statements")
-    if (kind := statements[0].type.name) not in _ALLOWED:
+def plan(
+    connection: duckdb.DuckDBPyConnection, sql: str, *, check: Callable[[str], None] | None = None
+) -> duckdb.DuckDBPyRelation:
+    """One query as a relation, not run yet; raises InputError for anything else.
+
+    check: given the query, or what an EXPLAIN explains; raises InputError to refuse it.
+    """
+    query = sql
+    if (kind := _kind(connection, sql)) == "EXPLAIN":
+        sql, query = _explained(connection, sql)
+    elif kind != "SELECT":
         hint = "; name the values of a PIVOT: PIVOT … ON column IN (…)" if kind == "MULTI" else ""
         raise InputError(
             "only queries run on the warehouse (SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, EXPLAIN),"
             f" not {kind}{hint}"
         )
+    if check is not None:
+        check(query)
     relation = connection.sql(sql)
     if not any(_AS_TEXT.search(str(kind)) for kind in relation.types):
         return relation
@@ -167,6 +177,30 @@ def plan(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRela
             for name, kind in shown
         )
     )
+
+
+def _kind(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """What the one statement of a text is; WITH, VALUES, DESCRIBE, SHOW count as SELECT."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise InputError(f"write exactly one query; found {len(statements)} statements")
+    return statements[0].type.name
+
+
+def _explained(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[str, str]:
+    """An EXPLAIN, and the query that it explains. EXPLAIN ANALYZE runs whatever follows it.
+
+    The EXPLAIN is written anew before a text that is a query by itself: so what was looked at is
+    what DuckDB runs, wherever it sees a comment end.
+    """
+    head = _EXPLAIN.match(sql)
+    if head is None:
+        raise InputError("write EXPLAIN or EXPLAIN ANALYZE before one query, and nothing else")
+    query = sql[head.end() :]
+    if (kind := _kind(connection, query)) != "SELECT":
+        raise InputError(f"only a query can be explained, not {kind}")
+    words = filter(None, (head["analyze"], head["options"]))
+    return " ".join(["EXPLAIN", *words, query]), query
 
 
 def explain(connection: duckdb.DuckDBPyConnection, error: Exception) -> str:
