@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from aigc_pipeline.spec import DatasetSpec
-from assets.stage import Events, run_stage, stage_asset
+from assets.stage import MOST, Events, run_stage, stage_asset
 from resources import LakeResource, Reporter
 
 
@@ -12,7 +12,10 @@ class EvaluationConfig(dg.Config):
     """What one run may set of its evaluation; whatever is left out comes from the dataset file."""
 
     seed: int | None = Field(
-        default=None, ge=0, description="Seed of the judging models; by default synthesis.seed"
+        default=None,
+        ge=0,
+        le=MOST,
+        description="Seed of the judging models; by default synthesis.seed",
     )
 
 
@@ -23,7 +26,7 @@ def evaluation_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     def evaluation(
         context: dg.AssetExecutionContext,
         config: EvaluationConfig,
-        lake: LakeResource,
+        lake: dg.ResourceParam[LakeResource],
         reporter: dg.ResourceParam[Reporter],
     ) -> Events:
         """The synthetic tables' scores for fidelity, utility and privacy, held to the gates."""

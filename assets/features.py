@@ -13,7 +13,7 @@ def features_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     @stage_asset(spec, "features", kinds={"polars", "numpy"})
     def features(
         context: dg.AssetExecutionContext,
-        lake: LakeResource,
+        lake: dg.ResourceParam[LakeResource],
         reporter: dg.ResourceParam[Reporter],
     ) -> Events:
         """The codecs, fitted on the training rows, and the tokens they make of them."""

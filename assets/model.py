@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from aigc_pipeline.spec import DatasetSpec
-from assets.stage import Events, run_stage, stage_asset
+from assets.stage import MOST, Events, run_stage, stage_asset
 from resources import ComputeResource, LakeResource, Reporter
 
 
@@ -14,7 +14,7 @@ class TrainConfig(dg.Config):
     """What one run may set of its training; whatever is left out comes from the dataset file."""
 
     seed: int | None = Field(
-        default=None, ge=0, description="Seed of the training; by default synthesis.seed"
+        default=None, ge=0, le=MOST, description="Seed of the training; by default synthesis.seed"
     )
     quality: Literal["dataset file", "draft", "standard", "high"] = Field(
         default="dataset file", description="Effort: draft trains for seconds, high for minutes"
@@ -28,7 +28,7 @@ def model_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     def model(
         context: dg.AssetExecutionContext,
         config: TrainConfig,
-        lake: LakeResource,
+        lake: dg.ResourceParam[LakeResource],
         compute: ComputeResource,
         reporter: dg.ResourceParam[Reporter],
     ) -> Events:

@@ -15,7 +15,7 @@ def raw_asset(spec: DatasetSpec, base_dir: Path) -> dg.AssetsDefinition:
     @stage_asset(spec, "raw", kinds={"polars", "parquet"}, retry_policy=IO_RETRIES)
     def raw(
         context: dg.AssetExecutionContext,
-        lake: LakeResource,
+        lake: dg.ResourceParam[LakeResource],
         reporter: dg.ResourceParam[Reporter],
     ) -> Events:
         """The source tables as they were read, in checksummed Parquet."""

@@ -28,7 +28,7 @@ def release_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     )
     def release(
         context: dg.AssetExecutionContext,
-        lake: LakeResource,
+        lake: dg.ResourceParam[LakeResource],
         reporter: dg.ResourceParam[Reporter],
     ) -> Events:
         """The approved synthetic tables in the DuckDB warehouse that BI opens."""

@@ -23,6 +23,7 @@ from resources import Reporter
 if TYPE_CHECKING:
     from aigc_pipeline.generators.training import Progress
 
+MOST = 2**63 - 1  # of a number in a run's config: what torch, Polars and Parquet hold
 # Network and disk hiccups pass; reading a source and publishing are worth another try.
 IO_RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 # What no second try puts right, though it comes as an OSError.

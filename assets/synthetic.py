@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from aigc_pipeline.spec import DatasetSpec
-from assets.stage import Events, run_stage, stage_asset
+from assets.stage import MOST, Events, run_stage, stage_asset
 from resources import LakeResource, Reporter
 
 
@@ -12,10 +12,10 @@ class SynthesisConfig(dg.Config):
     """What one run may set of its sampling; whatever is left out comes from the dataset file."""
 
     rows: int | None = Field(
-        default=None, ge=1, description="Rows of each table; by default synthesis.rows"
+        default=None, ge=1, le=MOST, description="Rows of each table; by default synthesis.rows"
     )
     seed: int | None = Field(
-        default=None, ge=0, description="Seed of the sampling; by default synthesis.seed"
+        default=None, ge=0, le=MOST, description="Seed of the sampling; by default synthesis.seed"
     )
 
 
@@ -26,7 +26,7 @@ def synthetic_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     def synthetic(
         context: dg.AssetExecutionContext,
         config: SynthesisConfig,
-        lake: LakeResource,
+        lake: dg.ResourceParam[LakeResource],
         reporter: dg.ResourceParam[Reporter],
     ) -> Events:
         """The synthetic tables, one set plain and one for each scenario, in Parquet shards."""

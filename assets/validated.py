@@ -13,7 +13,7 @@ def validated_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     @stage_asset(spec, "validated", kinds={"greatexpectations", "polars", "parquet"})
     def validated(
         context: dg.AssetExecutionContext,
-        lake: LakeResource,
+        lake: dg.ResourceParam[LakeResource],
         reporter: dg.ResourceParam[Reporter],
     ) -> Events:
         """The tables that keep the contract of the dataset file, with the holdout split off."""

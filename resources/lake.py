@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import dagster as dg
-from pydantic import Field
+from dataclasses import dataclass
 
 from aigc_pipeline.lake import Lake
 
 
-class LakeResource(dg.ConfigurableResource):
-    """The folder that holds every artefact and the warehouse."""
+@dataclass(frozen=True)
+class LakeResource:
+    """The folder that holds every artefact and the warehouse.
 
-    home: str | None = Field(
-        default=None, description="Folder of the lake; by default $AIGC_HOME, else ./lake"
-    )
+    home: its path; by default $AIGC_HOME, else ./lake. A plain object, so that no run's config can
+    say where real rows are written: whoever may launch runs need not be who owns the machine.
+    """
+
+    home: str | None = None
 
     def open(self) -> Lake:
         """The lake itself. Nothing is created until a stage writes."""

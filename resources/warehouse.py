@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
 
 from resources.lake import LakeResource
 
 
-class WarehouseResource(dg.ConfigurableResource):
+@dataclass(frozen=True)
+class WarehouseResource:
     """The DuckDB file that BI opens: read-only here, since only the release stage rebuilds it."""
 
     lake: LakeResource
