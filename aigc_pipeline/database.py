@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from aigc_pipeline.durable import replacing_folder
 from aigc_pipeline.errors import UNREADABLE, ArtefactError, InputError, did_you_mean
 from aigc_pipeline.generators.training import Progress, silent
 from aigc_pipeline.parquet import read_parquet, write_parquet
@@ -134,25 +133,18 @@ class DatabaseSynthesizer:
     def save(self, folder: Path | str) -> None:
         """Write database.json, a model for each table, and the rows of kept tables to a folder.
 
-        The folder appears once it is whole; a database that was there is replaced. Raises
-        InputError where anything else is in the way.
+        The folder appears once it is whole; a database that was there is replaced, and stays if the
+        saving fails. Raises InputError where anything else is in the way.
         """
         maker, folder = self._fitted(), Path(folder)
         if folder.exists() and any(folder.iterdir()) and not (folder / FILE).exists():
             raise InputError(f"{folder}: there are files here that are no model; name a new folder")
-        part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-        part.mkdir(mode=0o700, parents=True)
-        try:
+        with replacing_folder(folder) as draft:
             for name, model in self._models.items():
-                model.save(part / "models" / name)
+                model.save(draft / "models" / name)
             for name, df in maker.sampler.kept.items():
-                write_parquet(df, part / "kept" / f"{name}.parquet")
-            (part / FILE).write_text(json.dumps(self._facts(), indent=1), encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+                write_parquet(df, draft / "kept" / f"{name}.parquet")
+            (draft / FILE).write_text(json.dumps(self._facts(), indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path | str) -> DatabaseSynthesizer:

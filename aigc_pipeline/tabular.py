@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from aigc_pipeline import __version__
+from aigc_pipeline.durable import replacing_folder
 from aigc_pipeline.errors import UNREADABLE, ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.base import Generator
@@ -127,23 +126,16 @@ class TableModel:
     def save(self, folder: Path | str) -> None:
         """Write codecs.json, weights.safetensors, model.json and card.json to a folder.
 
-        The folder appears once it is whole; a model that was there is replaced. Raises InputError
-        where anything else is in the way.
+        The folder appears once it is whole; a model that was there is replaced, and stays if the
+        saving fails. Raises InputError where anything else is in the way.
         """
         folder = Path(folder)
         if folder.exists() and {p.name for p in folder.iterdir()} - MODEL_FILES:
             raise InputError(f"{folder}: there are files here that are no model; name a new folder")
-        part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-        part.mkdir(mode=0o700, parents=True)  # a model tells of the rows it learned
-        try:
-            self.generator.save(part)
-            _write_json(part / "codecs.json", self.codec.to_json())
-            _write_json(part / "card.json", self.card)
-            if folder.exists():
-                shutil.rmtree(folder)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        with replacing_folder(folder) as draft:  # 0700: a model tells of the rows it learned
+            self.generator.save(draft)
+            _write_json(draft / "codecs.json", self.codec.to_json())
+            _write_json(draft / "card.json", self.card)
 
     @classmethod
     def load(cls, folder: Path | str) -> TableModel:

@@ -103,6 +103,8 @@ PASS(int, ftruncate, (int fd, off_t n), (fd, n), ON_FD(fd, NULL, 0))
 PASS(int, ftruncate64, (int fd, off64_t n), (fd, n), ON_FD(fd, NULL, 0))
 PASS(int, rename, (const char *from, const char *to), (from, to), ON_PATH(to))
 PASS(int, renameat, (int a, const char *from, int b, const char *to), (a, from, b, to), ON_PATH(to))
+PASS(int, renameat2, (int a, const char *from, int b, const char *to, unsigned f),
+     (a, from, b, to, f), ON_PATH(to))
 PASS(int, mkdir, (const char *path, mode_t m), (path, m), ON_PATH(path))
 
 #define OPEN(name)                                                          \

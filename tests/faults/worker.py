@@ -25,9 +25,9 @@ import sklearn.linear_model  # noqa: F401
 import torch  # noqa: F401
 from faults_kit import answers, leftovers
 
-from aigc_pipeline import stages
+from aigc_pipeline import DatabaseSynthesizer, Synthesizer, stages
 from aigc_pipeline.dataset_file import find_dataset
-from aigc_pipeline.generators import checkpoint
+from aigc_pipeline.generators import autoregressive, checkpoint  # noqa: F401
 from aigc_pipeline.lake import Lake
 from aigc_pipeline.stages import judge, learn, prepare
 from aigc_pipeline.validation import runner  # noqa: F401
@@ -75,6 +75,14 @@ def write(lake: Lake, ready: str) -> None:
         Path(ready).touch()
         while True:
             os.read(0, 1)
+
+
+def save(folder: Path, kind: str) -> str:
+    """Save the model "new" of a folder over the model "m" beside it."""
+    {"table": Synthesizer, "database": DatabaseSynthesizer}[kind].load(folder / "new").save(
+        folder / "m"
+    )
+    return "saved"
 
 
 def fill_disk(lake: Lake, root: Path, stage: str, spare: int) -> dict[str, Any]:
@@ -129,6 +137,8 @@ def work(order: dict[str, Any]) -> dict[str, Any]:
             told["version"] = run_stage(
                 lake, Path(order["root"]), order["stage"], order.get("seed")
             )
+        elif order["job"] == "save":
+            told["version"] = save(lake.home, order["kind"])
         elif order["job"] == "fill":
             told |= fill_disk(lake, Path(order["root"]), order["stage"], order["spare"])
         else:
