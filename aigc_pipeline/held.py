@@ -19,12 +19,13 @@ def held_memory(most: int) -> Iterator[None]:
     """
     try:
         import resource
-
-        status = Path("/proc/self/status").read_text()
-    except (ImportError, OSError):
+    except ImportError:
+        used = None
+    else:
+        used = data_memory()
+    if used is None:
         yield
         return
-    used = int(status.split("VmData:")[1].split()[0]) * 1024
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = used + most if hard == resource.RLIM_INFINITY else min(used + most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -32,6 +33,15 @@ def held_memory(most: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def data_memory() -> int | None:
+    """Bytes of data that this process holds, as `held_memory` counts them; None where unknown."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return int(status.split("VmData:")[1].split()[0]) * 1024
 
 
 @contextlib.contextmanager

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import requests
 from warehouse_kit import release, shop
 
 from aigc_pipeline.lake import Lake
@@ -62,3 +64,39 @@ def serving(lake: Lake, *options: str, **environment: str) -> Iterator[str]:
         finally:
             process.kill()
             process.stderr.close()
+
+
+def ask(url: str, sql: str, **more: Any) -> requests.Response:
+    return requests.post(f"{url}/query", json={"sql": sql, **more}, timeout=60)
+
+
+def workers(url: str) -> list[int]:
+    """Processes that wait for queries, of any server on this port's parent."""
+    port = int(url.rsplit(":", 1)[1])
+    [parent] = [int(p) for p in _pids() if _listens(p, port)]
+    return [int(p) for p in _pids() if _parent(p) == parent]
+
+
+def _pids() -> list[str]:
+    return [entry for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def _parent(pid: str) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError):
+        return None
+
+
+def _listens(pid: str, port: int) -> bool:
+    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    inodes = {
+        line.split()[9]
+        for line in table
+        if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+    }
+    try:
+        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return False
+    return any(link == f"socket:[{inode}]" for link in links for inode in inodes)

@@ -19,6 +19,12 @@ GRACE = 2.0  # seconds for a query to give in once it is interrupted, before its
 ENDED = "the query took its process with it: it needs more memory, or is nested too deeply"
 # What a worker is given of the environment: enough for Python to start, nothing that is secret.
 _KEPT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
+_SET = {
+    "HOME": "/nonexistent",
+    "PYTHONSAFEPATH": "1",  # not the server's own folder: a name in it could stand for a module
+    # Arrow's own pool reserves a gigabyte at its first use, which would count as the query's.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 
 
 class Refused(Exception):
@@ -46,6 +52,7 @@ class Pool:
         self.workers = [_Worker(lake, limits) for _ in range(limits.workers)]
         self.idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
         self.waiting = 0
+        self.renewing: set[asyncio.Task[None]] = set()
         for worker in self.workers:
             self.idle.put_nowait(worker)
 
@@ -55,6 +62,9 @@ class Pool:
 
     async def close(self) -> None:
         """End every worker."""
+        for renewal in self.renewing:
+            renewal.cancel()
+        await asyncio.gather(*self.renewing, return_exceptions=True)
         await asyncio.gather(*(worker.end() for worker in self.workers))
 
     async def ask(self, sql: str, *, media: str = JSON, rows: int | None = None) -> Answer:
@@ -75,10 +85,28 @@ class Pool:
         try:
             header, body = await worker.ask({"sql": sql, "media": media, "rows": most})
         finally:
-            self.idle.put_nowait(worker)
+            self._release(worker)
         if header["status"] != 200:
             raise Refused(header["status"], header["error"])
         return Answer(body, header["rows"], header["truncated"])
+
+    def _release(self, worker: _Worker) -> None:
+        """Let a worker take the next query; first of all a new process, where it needs one."""
+        if not worker.spent:
+            self.idle.put_nowait(worker)
+            return
+        renewal = asyncio.create_task(self._renew(worker))
+        self.renewing.add(renewal)  # the loop itself keeps none
+        renewal.add_done_callback(self.renewing.discard)
+
+    async def _renew(self, worker: _Worker) -> None:
+        try:
+            await worker.end()
+            await worker.start()
+        except Refused:
+            pass  # the next query tries again, and is told
+        finally:
+            self.idle.put_nowait(worker)
 
 
 class _Worker:
@@ -86,6 +114,7 @@ class _Worker:
         self.limits = limits
         self.given = json.dumps({"lake": str(lake.home.resolve()), "limits": asdict(limits)})
         self.process: asyncio.subprocess.Process | None = None
+        self.spent = False  # its process is to be replaced
 
     async def start(self) -> None:
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -93,8 +122,7 @@ class _Worker:
             *(sys.executable, "-m", "aigc_pipeline.server.worker", self.given),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # Not the server's own folder: a name in it could stand for a module.
-            env=environment | {"HOME": "/nonexistent", "PYTHONSAFEPATH": "1"},
+            env=environment | _SET,
         )
         try:
             async with asyncio.timeout(START):
@@ -105,11 +133,11 @@ class _Worker:
 
     async def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Header and body of its answer; where that fails, the process is ended and made anew."""
-        if self.process is None or self.process.returncode is not None:
-            await self.start()
-        assert self.process and self.process.stdin
         answer = None
         try:
+            if self.process is None or self.process.returncode is not None:
+                await self.start()
+            assert self.process and self.process.stdin
             async with asyncio.timeout(self.limits.seconds + GRACE):
                 self.process.stdin.write(json.dumps(request).encode() + b"\n")
                 await self.process.stdin.drain()
@@ -120,12 +148,12 @@ class _Worker:
         except (asyncio.IncompleteReadError, ConnectionError):
             raise Refused(413, ENDED) from None
         finally:
-            if answer is None:  # a late one would be taken for that to the next query
-                await self.end()
+            # Without an answer: a late one would be taken for that to the next query.
+            self.spent = answer is None or answer[0]["spent"]
         return answer
 
     async def end(self) -> None:
-        process, self.process = self.process, None
+        process, self.process, self.spent = self.process, None, False
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()

@@ -22,6 +22,8 @@ def run(lake: Lake, settings: ServerSettings, *, started: Callable[[str], None])
     """
     import uvicorn
 
+    from aigc_pipeline.server.connection import Connection
+
     config = uvicorn.Config(
         create_app(lake, settings),
         limit_concurrency=CONNECTIONS,
@@ -33,7 +35,7 @@ def run(lake: Lake, settings: ServerSettings, *, started: Callable[[str], None])
         proxy_headers=False,
         ws="none",
         h11_max_incomplete_event_size=64 * 1024,
-        http="h11",
+        http=Connection,
     )
     server = uvicorn.Server(config)
     with _listening(settings) as listening:

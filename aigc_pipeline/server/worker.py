@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 import duckdb
 
 from aigc_pipeline.errors import AigcError, InputError
-from aigc_pipeline.held import held_memory
+from aigc_pipeline.held import data_memory, held_memory
 from aigc_pipeline.lake import Lake
-from aigc_pipeline.server.answers import ARROW, as_arrow, as_json
+from aigc_pipeline.server.answers import ARROW, JSON, as_arrow, as_json
 from aigc_pipeline.server.settings import Limits
 from aigc_pipeline.server.statement import plan_query
 from aigc_pipeline.warehouse.duck import first_line
@@ -142,7 +142,13 @@ def _stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Ite
 
 
 def serve(warehouse: Warehouse, asked: BinaryIO, told: BinaryIO) -> None:
-    """Answer until there is nothing more to read."""
+    """Answer until there is nothing more to read.
+
+    DuckDB's allocator gives little back of what a large query took, and what it keeps no other part
+    of the process can have. A header with `spent` says so: the server then starts a new process.
+    """
+    answer(warehouse, "SELECT 1", JSON, 1)  # what is loaded for the first query is not its own
+    least = data_memory() or 0
     _send(told, {"status": 200}, b"")
     for line in asked:
         request = json.loads(line)
@@ -154,7 +160,8 @@ def serve(warehouse: Warehouse, asked: BinaryIO, told: BinaryIO) -> None:
             warehouse.close()
             print(f"aigc serve: {type(error).__name__} in a worker", file=sys.stderr)
             header, body = _refusal(500, "the query could not be run"), b""
-        _send(told, header, body)
+        grown = (data_memory() or 0) - least
+        _send(told, {**header, "spent": grown > warehouse.limits.memory // 2}, body)
 
 
 def _send(told: BinaryIO, header: dict[str, Any], body: bytes) -> None:

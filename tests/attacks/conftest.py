@@ -12,6 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 from canaries_kit import bytes_of, orders, people
+from endpoint_kit import CANARY, SECONDS, Endpoint
+from server_kit import published, serving
 
 from aigc_pipeline.dataset_file import find_dataset
 from aigc_pipeline.definitions import compose
@@ -136,3 +138,13 @@ def attacked(web: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
         assert made.run("canaries").success, made.failed
         assert not made.run("lost").success
         yield made
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """A server with small limits, and something in its environment that nobody may see."""
+    folder = tmp_path_factory.mktemp("endpoint")
+    lake = published(folder)
+    limits = ("--timeout", str(SECONDS), "--max-rows", "100", "--memory", "128")
+    with serving(lake, *limits, AIGC_CANARY=CANARY) as url:
+        yield Endpoint(url, folder)
