@@ -77,6 +77,15 @@ def test_values_that_json_cannot_hold_come_as_text(url: str) -> None:
     assert row[6:] == [[1, None], {"a": "ü"}, "78", True, None]
 
 
+def test_dates_beyond_the_calendar_are_refused_with_a_way_out(url: str) -> None:
+    for value in ("'infinity'::TIMESTAMP", "[DATE '290000-01-01']"):
+        answer = ask(url, f"SELECT {value}")
+        assert answer.status_code == 400 and "CAST it to VARCHAR" in answer.json()["error"]
+        assert ask(url, f"SELECT ({value})::VARCHAR").json()["rows"]
+        arrow = {"json": {"sql": f"SELECT {value}"}, "headers": {"accept": ARROW}, "timeout": 60}
+        assert requests.post(f"{url}/query", **arrow).status_code == 200
+
+
 def test_rows_beyond_the_limit_are_left_out_and_told(url: str) -> None:
     answer = ask(url, "FROM shop.orders").json()
     assert len(answer["rows"]) == 100 and answer["truncated"] is True

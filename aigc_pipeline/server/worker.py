@@ -30,6 +30,10 @@ from aigc_pipeline.warehouse.query import explain, open_warehouse
 
 HEADER = struct.Struct(">II")  # lengths of the JSON header and of the body, in bytes
 TOO_MUCH = "the query needs more memory than it may have; ask for fewer rows or groups"
+BEYOND = (
+    "a date is infinite or beyond the years 1 to 9999, which JSON is not given here; CAST it to"
+    " VARCHAR, or accept Arrow"
+)
 _ENGINE = (duckdb.InternalException, duckdb.FatalException, duckdb.IOException)
 
 
@@ -100,7 +104,10 @@ def answer(warehouse: Warehouse, sql: str, media: str, rows: int) -> tuple[dict[
     table = table.slice(0, rows)
     if table.nbytes > limits.answer:
         return _refusal(413, _too_long(limits)), b""
-    body = as_arrow(table, truncated) if media == ARROW else as_json(table, types, truncated)
+    try:
+        body = as_arrow(table, truncated) if media == ARROW else as_json(table, types, truncated)
+    except OverflowError:
+        return _refusal(400, BEYOND), b""
     if len(body) > limits.answer:
         return _refusal(413, _too_long(limits)), b""
     return {"status": 200, "truncated": truncated, "rows": table.num_rows}, body
