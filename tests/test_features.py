@@ -159,6 +159,9 @@ def test_the_sources_dtype_and_format_come_back(series: pl.Series, kind: Kind, f
         ([100.0, 250.0, 1000.0], 0, 50),
         ([0.1, 0.2, 0.30], 1, 1),
         ([499.6666667, 12.0], 7, 1),
+        ([0.000001], 6, 1),
+        ([0.99999], 5, 99999),
+        ([5.0, 1e-17], 0, 5),
     ],
 )
 def test_the_grid_is_found(values: list[float], decimals: int, unit: int) -> None:

@@ -43,8 +43,7 @@ class Grid:
         digits = _find_digits(values, decimals)
         scale = 10**decimals
         units = cls(decimals, digits, [(1, scale)]).to_units(values)
-        on_grid = np.isclose(units, values * float(scale), rtol=0, atol=1e-4)
-        nonzero = np.abs(units[on_grid & (units != 0)])
+        nonzero = np.abs(units[_on_grid(values, scale) & (units != 0)])
         unit = int(np.gcd.reduce(nonzero)) if len(nonzero) else 1
         return cls(decimals, digits, [(max(unit, 1), scale)])
 
@@ -130,11 +129,16 @@ def find_decimals(values: np.ndarray) -> int:
         scale = 10.0**decimals
         if np.abs(values).max(initial=0) * scale > 2**52:
             return max(decimals - 1, 0)
-        if np.mean(np.isclose(np.rint(values * scale), values * scale, rtol=0, atol=1e-4)) >= (
-            ON_GRID
-        ):
+        if np.mean(_on_grid(values, scale)) >= ON_GRID:
             return decimals
     return MAX_DECIMALS
+
+
+def _on_grid(values: np.ndarray, scale: float) -> np.ndarray:
+    """Whether values are multiples of 1 / scale, but for what float32 or a sum rounds; [n]."""
+    scaled = values * scale
+    rounding = np.maximum(np.minimum(1e-6 * np.abs(scaled), 1e-4), 1e-10 * scale)
+    return np.abs(np.rint(scaled) - scaled) <= rounding
 
 
 def _find_digits(values: np.ndarray, decimals: int) -> int:
