@@ -313,7 +313,7 @@ class Known:
             self.cells = self.cells.with_columns(filled)
             self.given[column.name] = self.given[column.name].copy()
             self.given[column.name][rows[here]] = True
-            self._fix_guessed(target)
+            possible &= self._fix_guessed(target)[rows[here]]
             chance[np.flatnonzero(here)[~possible]] = np.inf
         return chance
 
