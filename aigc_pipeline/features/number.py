@@ -12,7 +12,7 @@ from aigc_pipeline.features.codec import Codec, Subjects
 from aigc_pipeline.features.common import NONE, Common
 from aigc_pipeline.features.conditions import bounds, canonical_value
 from aigc_pipeline.features.grid import Grid
-from aigc_pipeline.features.ordered import Spans, cut, order_features, softened
+from aigc_pipeline.features.ordered import Spans, cut, order_features, size_features, softened
 from aigc_pipeline.features.parts import Relation, Roundness
 from aigc_pipeline.features.reference import Near, Reference, Related
 from aigc_pipeline.schema import ColumnSchema, canonical_expr
@@ -209,7 +209,9 @@ class NumberCodec(Codec):
         """Where a token lies on the empirical CDF; null is told apart."""
         if not len(self.spans):
             return None
-        ordered = order_features(self.marginal[self._tokens])
+        shares = self.marginal[self._tokens]
+        middle = (self.spans.low + self.spans.high) / 2
+        ordered = np.hstack([order_features(shares), size_features(middle, shares)])
         features = np.zeros((self.size, ordered.shape[1] + 1), dtype=np.float32)
         features[self._tokens, :-1] = ordered
         features[: self.first, -1] = 1.0

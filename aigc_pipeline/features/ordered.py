@@ -163,6 +163,22 @@ def order_features(shares: np.ndarray) -> np.ndarray:
     return features
 
 
+def size_features(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """A value and its order of magnitude, both with mean 0 and variance 1; float32 [spans, 2].
+
+    Differences and ratios of columns are sums of these, which places on a CDF do not give.
+    """
+    shares = shares / shares.sum()
+    large = np.abs(values)
+    order = np.argsort(large)
+    small = min(int(np.searchsorted(np.cumsum(shares[order]), 0.1)), len(values) - 1)
+    unit = max(float(large[order[small]]), 1e-3 * float(large.max()), 1e-12)
+    features = np.stack([values, np.arcsinh(values / unit)], 1)
+    features = features - shares @ features
+    spread = np.sqrt(shares @ features**2)
+    return np.clip(features / np.maximum(spread, 1e-12), -8, 8).astype(np.float32)
+
+
 def softened(shares: np.ndarray, bins: np.ndarray, width: float) -> np.ndarray:
     """Targets spread over neighbouring bins, `width` in average bins; frequent values stay.
 

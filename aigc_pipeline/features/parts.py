@@ -18,6 +18,8 @@ from aigc_pipeline.features.codec import Part, Subjects
 from aigc_pipeline.features.ordered import Spans, cut, order_features, softened
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aigc_pipeline.features.number import NumberCodec
     from aigc_pipeline.features.reference import Near, Reference, Related
 
@@ -121,6 +123,12 @@ class Relation(NumberPart):
             start += len(spans)
         return tokens
 
+    @property
+    def names(self) -> set[str]:
+        """The columns it refers to."""
+        references = [*self.copies, *(near.reference for near, _ in self.near)]
+        return set().union(*(reference.names for reference in references))
+
     def repeats(self, tokens: np.ndarray) -> np.ndarray:
         """Rows that are equal to a reference, bool [rows]."""
         return (tokens > 0) & (tokens <= len(self.copies))
@@ -153,6 +161,26 @@ class Relation(NumberPart):
             moved[here], told = np.clip(drawn, *bounds), told | here
             start += len(spans)
         return moved, told
+
+    def middle(self, tokens: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """About what a number is by its relation, float64 [rows]; NaN where that does not say.
+
+        values: of the columns referred to, by name.
+        """
+        found = np.full(len(tokens), np.nan)
+        for index, reference in enumerate(self.copies, start=1):
+            here = tokens == index
+            if here.any():
+                found[here] = reference.total(values)[here]
+        start = 1 + len(self.copies)
+        for near, spans in self.near:
+            here = (tokens >= start) & (tokens < start + len(spans))
+            if here.any():
+                at = tokens[here] - start
+                offset = (spans.low[at] + spans.high[at]) / 2 / _scale(self.number, near)
+                found[here] = near.value(offset, near.reference.total(values)[here])
+            start += len(spans)
+        return found
 
     def _draw_near(
         self,

@@ -7,7 +7,7 @@ becomes a token of its own, and "as there, and that much more" a token after it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,14 @@ class Reference:
 
     def values(self, df: pl.DataFrame) -> np.ndarray:
         """The value in each row, float64 [rows]; NaN where a column is missing."""
-        parts = [df.select(canonical_expr(c)).to_series().to_numpy() for c in self.columns]
-        return np.sum([s * v for s, v in zip(self.signs, parts, strict=True)], axis=0)
+        return self.total(
+            {c.name: df.select(canonical_expr(c)).to_series().to_numpy() for c in self.columns}
+        )
+
+    def total(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The value in each row, from the columns' values by name, float64 [rows]."""
+        parts = [s * values[c.name] for s, c in zip(self.signs, self.columns, strict=True)]
+        return np.sum(parts, axis=0)
 
     @property
     def names(self) -> set[str]:

@@ -13,6 +13,7 @@ from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.features.category import CategoryCodec
 from aigc_pipeline.features.codec import Codec, Part, Subjects, codec_from_json
 from aigc_pipeline.features.conditions import condition_expr
+from aigc_pipeline.features.follow import Follower, find_followers
 from aigc_pipeline.features.generated import GeneratedColumn
 from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.features.reference import find_related
@@ -20,7 +21,7 @@ from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import MIN_SUBJECTS, Constraint, TableSpec, Where
 
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass
@@ -184,6 +185,13 @@ class TableCodec:
             if isinstance(codec, Part):
                 found.setdefault(at[id(codec.main)], {})[i] = codec.allows()
         return found
+
+    def followers(self) -> dict[int, Follower]:
+        """By position, the numbers that follow others, and those that they follow."""
+        at = {id(codec): i for i, codec in enumerate(self.codecs)}
+        numbers = {i: c for i, c in enumerate(self.codecs) if isinstance(c, NumberCodec)}
+        relations = {i: at[id(n.relation)] for i, n in numbers.items() if n.relation is not None}
+        return find_followers(numbers, relations)
 
     def to_json(self) -> dict[str, Any]:
         """All fitted state as plain JSON values."""

@@ -7,13 +7,14 @@ its columns; only where most rows differ is the network asked for every row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from aigc_pipeline.features.follow import Follower, Places
 from aigc_pipeline.generators.base import Draw
 from aigc_pipeline.generators.network import AutoregressiveNet
 from aigc_pipeline.generators.rules import Rules
@@ -26,12 +27,14 @@ SHARED = 0.6  # distinct prefixes by rows, above which sharing does not pay
 class Ancestral:
     """Draws from a network and its rules, under what is asked of all rows.
 
-    masks: by column position, the tokens that may be drawn, bool [size].
+    masks: by column position, the tokens that may be drawn, bool [size]. followers: numbers whose
+    bins follow from earlier tokens.
     """
 
     net: AutoregressiveNet
     rules: Rules
     masks: dict[int, Tensor]
+    followers: dict[int, Follower] = field(default_factory=dict)
 
     def draw(
         self, uniform: np.ndarray, given: np.ndarray | None, context: np.ndarray | None
@@ -55,36 +58,65 @@ class Ancestral:
         prefix = torch.zeros(count, dtype=torch.int64)
         tokens = torch.zeros(1, 0, dtype=torch.int64)
         inputs = torch.zeros(1, 0)
+        places = Places(self.followers)
         for j, column in enumerate(self.net.columns):
             if len(tokens) > SHARED * count:
                 return j
             share = ruled(torch.softmax(column(inputs), 1), self.rules.get(j), tokens)
-            drawn = self._choose(rows, j, share, prefix)
+            self._choose(rows, j, share, prefix)
+            drawn = self._settle(rows, j, places)
             paths, prefix = torch.unique(
                 prefix * column.head.out_features + drawn, return_inverse=True
             )
             before, last = paths // column.head.out_features, paths % column.head.out_features
             tokens = torch.cat([tokens[before], last[:, None]], 1)
             inputs = torch.cat([inputs[before], F.embedding(last, column.embedding())], 1)
+            if (told := self._beside(j, places)) is not None:  # the same for all of a prefix
+                some = torch.zeros_like(last).scatter_(0, prefix, torch.arange(count))
+                inputs = torch.cat([inputs, told[some]], 1)
         return len(self.net.columns)
 
     def _each(self, rows: _Rows, begin: int) -> None:
         """Draw the columns from `begin` on, row by row."""
         net = self.net
-        inputs = rows.context.new_zeros(len(rows.tokens), net.context + len(net.nets) * net.embed)
+        inputs = rows.context.new_zeros(len(rows.tokens), net.before(len(net.nets)))
         inputs[:, : net.context] = rows.context
         if net.known and rows.given is not None:
             rows.tokens[:, : net.known] = rows.given[:, : net.known]
+        places = Places(self.followers)
         for j, column in enumerate(net.embedded):
-            before = net.context + j * net.embed
+            before = net.before(j)
             if j >= max(begin, net.known):
                 share = torch.softmax(net.column(j)(inputs[:, :before]), 1)
                 self._choose(rows, j, ruled(share, self.rules.get(j), rows.tokens))
+            self._settle(rows, j, places)
             embedded = F.embedding(rows.tokens[:, j], column.embedding())
             inputs[:, before : before + net.embed] = embedded
+            if (told := self._beside(j, places)) is not None:
+                inputs[:, before + net.embed : net.before(j + 1)] = told
 
-    def _choose(self, rows: _Rows, j: int, share: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """Draw column j from shares [rows or prefixes, size] and note it; int64 [rows].
+    def _settle(self, rows: _Rows, j: int, places: Places) -> Tensor:
+        """Column j's tokens, int64 [rows], with those that follow from earlier ones put right.
+
+        What was asked for stands: decoding, which does not draw from these, sees to the rest.
+        """
+        if j in self.followers:
+            found = torch.from_numpy(places.settle(j, rows.tokens.numpy()))
+            if (mask := self.masks.get(j)) is not None:
+                found = torch.where(mask[found], found, rows.tokens[:, j])
+            if rows.given is not None:
+                found = torch.where(rows.given[:, j] >= 0, rows.tokens[:, j], found)
+            rows.tokens[:, j] = found
+        return rows.tokens[:, j]
+
+    def _beside(self, j: int, places: Places) -> Tensor | None:
+        """What is told beside column j, embedded, [rows, embed]."""
+        if j not in self.net.beside:
+            return None
+        return F.embedding(torch.from_numpy(places.offset(j)), self.net.aside(j).embedding())
+
+    def _choose(self, rows: _Rows, j: int, share: Tensor, prefix: Tensor | None = None) -> None:
+        """Draw column j from shares [rows or prefixes, size] and note it.
 
         prefix: the line of `share` that is each row's, int64 [rows].
         """
@@ -107,7 +139,6 @@ class Ancestral:
             chance = share.gather(1, drawn[:, None]).squeeze(1) / mass.squeeze(1)
             rows.weight += torch.where(known_here, chance.double().log(), 0.0)
         rows.tokens[:, j] = drawn
-        return drawn
 
 
 @dataclass

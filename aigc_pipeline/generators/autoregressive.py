@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aigc_pipeline.features import TableCodec
+from aigc_pipeline.features.follow import (
+    OFFSETS,
+    Follower,
+    Places,
+    offset_basis,
+    offset_tokens,
+)
 from aigc_pipeline.generators.ancestral import Ancestral, ruled
 from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.files import read_model, write_model
@@ -26,7 +34,7 @@ from aigc_pipeline.generators.training import (
     train,
 )
 
-FORMAT = 3
+FORMAT = 4
 EMBED = 16
 CALIBRATION = 16384
 # Hidden units a column. Wider nets learn single rows by heart before they learn the table better.
@@ -50,9 +58,15 @@ class Autoregressive(Generator):
 
     family = "autoregressive"
 
-    def __init__(self, net: AutoregressiveNet | None = None, rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        net: AutoregressiveNet | None = None,
+        rules: Rules | None = None,
+        followers: dict[int, Follower] | None = None,
+    ) -> None:
         self._net = net
         self.rules = rules or {}
+        self.followers = followers or {}
 
     @property
     def net(self) -> AutoregressiveNet:
@@ -79,18 +93,20 @@ class Autoregressive(Generator):
         order = shuffled(len(tokens), rng, groups)
         held_out = min(max(len(tokens) // 20, min(200, len(tokens) // 5), 1), 20_000)
         torch.manual_seed(seed)
+        followers = codec.followers()
         net = AutoregressiveNet(
             layouts(codec),
             width=WIDTH[quality],
             embed=EMBED,
             context=0 if context is None else context.shape[1],
             known=codec.known_tokens,
+            asides=asides(followers),
         )
         effort = plan_effort(net.flops_per_row(), len(tokens) - held_out, quality, time_limit)
         # A row looked at costs a third of one trained on; all looks, a quarter of the training.
         seen = effort.steps * effort.batch
         held_out = min(held_out, max(seen * 3 // (4 * effort.looks), 1000))
-        rows = torch.from_numpy(tokens[order].astype(np.int64))
+        rows = torch.from_numpy(_with_offsets(tokens[order], followers))
         contexts = None if context is None else torch.from_numpy(context[order])
         compute, loss = compute or Compute(), _Likelihood(codec)
         with make_pool(compute.threads or cores()) as pool:
@@ -112,7 +128,7 @@ class Autoregressive(Generator):
                 checkpoint=checkpoint,
                 progress=progress,
             )
-        self._net = net.eval()
+        self._net, self.followers = net.eval(), followers
         self.rules = merge(codec.rules(), find_rules(tokens[order], codec.sizes, net.known))
         self.calibrate([c.marginal for c in codec.codecs], contexts, seed, rows)
         return history
@@ -144,6 +160,7 @@ class Autoregressive(Generator):
             inputs = inputs if context is None else context[some]
             if rows is not None:
                 tokens[:, : net.known] = rows[some, : net.known]
+        places = Places(self.followers)
         for j, embedded in enumerate(net.embedded):
             if j >= net.known:
                 column = net.column(j)
@@ -159,7 +176,12 @@ class Autoregressive(Generator):
                 total = (share * shift.exp()).cumsum(1)
                 drawn = torch.searchsorted(total, uniform[:, j : j + 1] * total[:, -1:], right=True)
                 tokens[:, j] = drawn.squeeze(1).clamp_(max=len(target) - 1)
+            if j in self.followers:
+                tokens[:, j] = torch.from_numpy(places.settle(j, tokens.numpy()))
             inputs = torch.cat([inputs, F.embedding(tokens[:, j], embedded.embedding())], 1)
+            if j in net.beside:
+                told = F.embedding(torch.from_numpy(places.offset(j)), net.aside(j).embedding())
+                inputs = torch.cat([inputs, told], 1)
 
     def sample(
         self,
@@ -173,15 +195,15 @@ class Autoregressive(Generator):
         # One uniform number a cell, drawn up front: the same rows whatever the thread count.
         uniform = latin_hypercube(rows, len(self.net.nets), np.random.default_rng(seed))
         masks = {j: torch.from_numpy(mask) for j, mask in (allowed or {}).items()}
-        return Ancestral(self.net, self.rules, masks).draw(uniform, given, context)
+        return Ancestral(self.net, self.rules, masks, self.followers).draw(uniform, given, context)
 
     @torch.inference_mode()
     def cell_log_prob(self, tokens: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         found = []
         for start in range(0, len(tokens), 8192):
-            rows = torch.from_numpy(tokens[start : start + 8192].astype(np.int64))
+            rows = torch.from_numpy(_with_offsets(tokens[start : start + 8192], self.followers))
             part = None if context is None else torch.from_numpy(context[start : start + 8192])
-            losses = torch.zeros(rows.shape, dtype=torch.float64)
+            losses = torch.zeros(len(rows), len(self.net.nets), dtype=torch.float64)
             drawn = self.net.drawn
             losses[:, drawn] = _cell_losses(self.net(rows, part), rows[:, drawn]).double()
             found.append(-losses.numpy())
@@ -201,10 +223,13 @@ class Autoregressive(Generator):
 
     @classmethod
     def load(cls, folder: Path, codec: TableCodec) -> Autoregressive:
-        def make(**shape: int) -> AutoregressiveNet:
-            return AutoregressiveNet(layouts(codec), **shape)
+        followers = codec.followers()
 
-        return cls(*read_model(folder, codec, make, family=cls.family, format=FORMAT))
+        def make(**shape: int) -> AutoregressiveNet:
+            return AutoregressiveNet(layouts(codec), asides=asides(followers), **shape)
+
+        net, rules = read_model(folder, codec, make, family=cls.family, format=FORMAT)
+        return cls(net, rules, followers)
 
 
 class _Likelihood:
@@ -268,6 +293,19 @@ def latin_hypercube(rows: int, columns: int, rng: np.random.Generator) -> np.nda
     """
     places = rng.permuted(np.tile(np.arange(rows)[:, None], columns), axis=0)
     return np.minimum((places + rng.random((rows, columns))) / rows, 1 - 2**-24, dtype=np.float32)
+
+
+def asides(followers: Mapping[int, Follower]) -> dict[int, ColumnLayout]:
+    """What is told beside numbers: where they lie from the root of their chain."""
+    even = np.full(OFFSETS, 1 / OFFSETS)
+    layout = ColumnLayout(OFFSETS, even, offset_basis())
+    return {at: layout for at, follower in followers.items() if follower.root is not None}
+
+
+def _with_offsets(tokens: np.ndarray, followers: Mapping[int, Follower]) -> np.ndarray:
+    """Tokens of columns, and of what is told beside them, int64 [rows, columns + asides]."""
+    tokens = tokens.astype(np.int64)
+    return np.hstack([tokens, offset_tokens(followers, tokens)])
 
 
 def layouts(codec: TableCodec) -> list[ColumnLayout]:

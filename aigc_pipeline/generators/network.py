@@ -7,7 +7,7 @@ embeddings, as in MADE (Germain et al. 2015) and TabularARGN (Tiwald et al. 2025
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,7 +97,8 @@ class AutoregressiveNet(Trainable):
     width: hidden units a column; embed: embedding size a column; context: number of features of
     the optional context tensor [batch, context] (an embedding of a text or an image). known: how
     many columns, the first ones, are always given (a parent's row, the row before): they are read
-    and never drawn.
+    and never drawn. asides: by position of a column, what is told besides it to all later ones; its
+    tokens come after those of all columns.
     """
 
     def __init__(
@@ -108,16 +109,20 @@ class AutoregressiveNet(Trainable):
         embed: int,
         context: int = 0,
         known: int = 0,
+        asides: Mapping[int, ColumnLayout] | None = None,
     ) -> None:
         super().__init__()
         self.width, self.embed, self.context, self.known = width, embed, context, known
         self.sizes = [layout.size for layout in layouts]
+        told = sorted((asides or {}).items())
+        self.beside = {j: len(layouts) + i for i, (j, _) in enumerate(told)}
         self.nets = nn.ModuleList(
             Embedded(layout, embed)
             if j < known
-            else ColumnNet(layout, context + j * embed, width, embed)
+            else ColumnNet(layout, self.before(j), width, embed)
             for j, layout in enumerate(layouts)
         )
+        self.asides = nn.ModuleList(Embedded(layout, embed) for _, layout in told)
 
     @property
     def embedded(self) -> list[Embedded]:
@@ -133,6 +138,16 @@ class AutoregressiveNet(Trainable):
     def drawn(self) -> range:
         """Positions of the columns that are drawn."""
         return range(self.known, len(self.nets))
+
+    def before(self, j: int) -> int:
+        """How many features come before column j."""
+        return self.context + self.embed * (j + sum(i < j for i in self.beside))
+
+    def aside(self, j: int) -> Embedded:
+        """The embeddings of what is told beside column j."""
+        aside = self.asides[self.beside[j] - len(self.nets)]
+        assert isinstance(aside, Embedded)
+        return aside
 
     def column(self, j: int) -> ColumnNet:
         """The network of a column that is drawn."""
@@ -156,7 +171,10 @@ class AutoregressiveNet(Trainable):
     def prepare(self, tokens: Tensor, context: Tensor | None = None) -> Prepared:
         """What all columns read: the context, all embeddings, and in training a dropout mask."""
         parts = [] if context is None else [context]
-        parts += [F.embedding(tokens[:, j], net.embedding()) for j, net in enumerate(self.embedded)]
+        for j, net in enumerate(self.embedded):
+            parts.append(F.embedding(tokens[:, j], net.embedding()))
+            if j in self.beside:
+                parts.append(F.embedding(tokens[:, self.beside[j]], self.aside(j).embedding()))
         kept = None
         if self.training:
             # One mask for all columns: they are independent networks, and random numbers cost.
@@ -166,11 +184,11 @@ class AutoregressiveNet(Trainable):
     def logits(self, prepared: Prepared, columns: Sequence[int]) -> list[Tensor]:
         """Logits of columns, a list of [batch, size]; what comes after a column is not read."""
         inputs, kept = prepared
-        return [self.column(j)(inputs[:, : self.context + j * self.embed], kept) for j in columns]
+        return [self.column(j)(inputs[:, : self.before(j)], kept) for j in columns]
 
     def shared(self) -> list[nn.Parameter]:
-        """Parameters that several columns use: the embeddings."""
-        return [column.table for column in self.embedded]
+        """Parameters that several columns use: the embeddings, of asides too."""
+        return [net.table for net in (*self.embedded, *map(self.aside, self.beside))]
 
     def parts(self) -> list[list[nn.Parameter]]:
         """The other parameters, by the one column that uses them; a known one has none."""

@@ -1,0 +1,75 @@
+"""Numbers that follow others along a chain: where they lie, and that they keep to its root."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from aigc_pipeline.features import TableCodec
+from aigc_pipeline.features.follow import EDGES, OFFSETS, Places, offset_basis, offset_tokens
+from aigc_pipeline.sources import infer_schema
+from aigc_pipeline.spec import GeneratorSpec, Source, TableSpec
+from aigc_pipeline.tabular import fit_table
+
+SPEC = TableSpec(source=Source(file="accounts.csv"))
+ROWS = 8_000
+MONTHS = [f"balance_{month}" for month in range(1, 7)]
+
+
+@pytest.fixture(scope="module")
+def accounts() -> pl.DataFrame:
+    """Balances of six months, each a little off the last; half the accounts are full."""
+    rng = np.random.default_rng(0)
+    limit = rng.choice(np.arange(2, 60), ROWS) * 10_000.0
+    full = rng.random(ROWS) < 0.5
+    balance = limit * np.where(full, rng.normal(0.99, 0.003, ROWS), 0.9 * rng.random(ROWS))
+    columns = {"limit": limit}
+    for name in MONTHS:
+        columns[name] = balance.round()
+        balance = np.clip(balance + rng.laplace(0, 900, ROWS), 500, limit)
+    return pl.DataFrame(columns)
+
+
+@pytest.fixture(scope="module")
+def codec(accounts: pl.DataFrame) -> TableCodec:
+    return TableCodec.fit(accounts, infer_schema(accounts, "accounts", SPEC), SPEC)
+
+
+def test_a_chain_has_one_root(codec: TableCodec) -> None:
+    followers = codec.followers()
+    roots = {f.name: f.root.reference.names for f in followers.values() if f.root is not None}
+    assert roots == {name: {"limit"} for name in MONTHS}
+
+
+def test_bins_that_are_worked_out_are_those_that_values_lie_in(
+    codec: TableCodec, accounts: pl.DataFrame
+) -> None:
+    tokens = codec.encode(accounts).astype(np.int64)
+    places = Places(codec.followers())
+    for at, follower in sorted(places.followers.items()):
+        settled = places.settle(at, tokens)
+        off = np.abs(places.values[follower.name] - accounts[follower.name].to_numpy())
+        assert np.abs(settled - tokens[:, at]).mean() < 1
+        assert np.median(off) < 1_000
+
+
+def test_offsets_tell_how_far_a_balance_is_from_its_limit(
+    codec: TableCodec, accounts: pl.DataFrame
+) -> None:
+    followers = codec.followers()
+    offsets = offset_tokens(followers, codec.encode(accounts).astype(np.int64))
+    assert offsets.shape == (len(accounts), len(MONTHS))
+    assert offset_basis().shape == (OFFSETS, len(EDGES) + 1)
+    share = (accounts[MONTHS[0]] / accounts["limit"]).log().to_numpy()
+    within = np.abs(offsets[:, 0] - (np.searchsorted(EDGES, share) + 1))
+    assert (within <= 1).mean() > 0.9
+
+
+def test_balances_keep_to_their_limit(accounts: pl.DataFrame) -> None:
+    generator = GeneratorSpec(quality="draft")
+    made = fit_table(accounts, SPEC, name="accounts", generator=generator).sample(4_000, seed=0)
+    beyond = (made[MONTHS[-1]] > 1.02 * made["limit"]).mean()
+    near = (made[MONTHS[-1]] > 0.95 * made["limit"]).mean()
+    assert beyond < 0.03
+    assert near == pytest.approx((accounts[MONTHS[-1]] > 0.95 * accounts["limit"]).mean(), abs=0.06)
