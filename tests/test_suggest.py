@@ -90,7 +90,7 @@ def test_a_suggestion_loads_and_means_the_same(project: Path, suffix: str) -> No
     assert spec.gates["copied_rows"].max == "holdout" and "# schedule:" in text
 
 
-@pytest.mark.parametrize(("rows", "limit"), [(999, None), (1_000, 0.6), (10_000, 0.55)])
+@pytest.mark.parametrize(("rows", "limit"), [(2_499, None), (2_500, 0.6), (10_000, 0.55)])
 def test_membership_is_gated_where_the_rows_can_show_it(
     project: Path, rows: int, limit: float | None
 ) -> None:
@@ -100,7 +100,7 @@ def test_membership_is_gated_where_the_rows_can_show_it(
     (project / "datasets" / "t.yaml").write_text(text, encoding="utf-8")
     gate = load_dataset(project / "datasets" / "t.yaml").gates.get("membership_auc")
     assert (gate and gate.max) == limit
-    assert "# membership_auc" not in text if limit else "needs 1,000 rows" in text
+    assert "# membership_auc" not in text if limit else "needs 2,500 rows" in text
 
 
 def test_no_value_is_written(project: Path) -> None:

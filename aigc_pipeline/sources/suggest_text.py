@@ -18,7 +18,7 @@ from aigc_pipeline.sources.suggest_relations import (
 from aigc_pipeline.spec import MIN_SUBJECTS, Kind
 from aigc_pipeline.yaml_text import scalar
 
-ENOUGH_ROWS, SURE_ROWS = 1_000, 10_000  # to judge membership at all, and by the usual limit
+ENOUGH_ROWS, SURE_ROWS = 2_500, 10_000  # to judge membership at all, and by the usual limit
 _TARGET_NAMES = ("target", "label", "class", "outcome", "churn", "default", "y", "response")
 
 
