@@ -110,7 +110,7 @@ def draft_folder(parent: Path, prefix: str = ".draft") -> Iterator[Path]:
     The system frees the lock when its holder dies, on whatever host and under whatever process id:
     so each new draft removes those of the dead, and leaves those of the living alone.
     """
-    _sweep(parent, prefix)
+    sweep(parent, prefix)
     path, descriptor = _make_locked(parent, prefix)
     try:
         yield path
@@ -144,7 +144,7 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _sweep(parent: Path, prefix: str) -> None:
+def sweep(parent: Path, prefix: str = ".draft") -> None:
     """Remove drafts whose process is gone."""
     for path in parent.glob(f"{escape(prefix)}-*"):
         try:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from aigc_pipeline import __version__
-from aigc_pipeline.durable import draft_folder, fsync_path, replace_within, sha256_file
+from aigc_pipeline.durable import draft_folder, fsync_path, replace_within, sha256_file, sweep
 from aigc_pipeline.errors import ArtefactError
 from aigc_pipeline.spec import check_name
 
@@ -242,6 +242,10 @@ class Lake:
         with draft_folder(version.path.parent) as gone:
             os.rename(version.path, gone / version.id)
             fsync_path(version.path.parent)
+
+    def sweep(self, dataset: str, stage: str) -> None:
+        """Remove the drafts that dead runs left, for who may not write one, which would do that."""
+        sweep(self.stage_dir(dataset, stage))
 
     @contextmanager
     def keeping_current(self, dataset: str, stage: str) -> Iterator[None]:

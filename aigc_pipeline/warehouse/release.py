@@ -73,6 +73,7 @@ def create_release(
     try:
         with exclusive(lake):
             if (current := _in_force(lake, spec, synthetic, evaluation)) is not None:
+                lake.sweep(spec.name, "release")
                 return current
             inputs = {"synthetic": synthetic, "evaluation": evaluation}
             notes = _notes(lake, spec, synthetic, evaluation, tables, marts)
