@@ -14,7 +14,7 @@ from aigc_pipeline.features.category import OTHER, CategoryCodec
 from aigc_pipeline.features.codec import Subjects, codec_from_json
 from aigc_pipeline.features.pages import ALONE, LARGE, Page
 from aigc_pipeline.sources import infer_schema, read_table
-from aigc_pipeline.spec import Constraint, GeneratorSpec, Source, TableSpec
+from aigc_pipeline.spec import MIN_SUBJECTS, Constraint, GeneratorSpec, Source, TableSpec
 from aigc_pipeline.synthesis import table_cells
 from aigc_pipeline.tabular import TableModel, fit_table
 
@@ -157,7 +157,7 @@ def test_every_row_meets_a_condition_on_a_large_category(flights, model) -> None
 
 def test_a_condition_may_name_a_rare_value(flights, model) -> None:
     # One row in 6,000 has it; the model may well give it less than one in 10,000.
-    counted = flights["tailnum"].drop_nulls().value_counts().filter(pl.col("count") == 5)
+    counted = flights["tailnum"].drop_nulls().value_counts().filter(pl.col("count") == MIN_SUBJECTS)
     rare = counted.sort("tailnum")["tailnum"][0]
     assert (model.sample(20, seed=1, where={"tailnum": rare})["tailnum"] == rare).all()
 

@@ -20,7 +20,7 @@ from warehouse_kit import COLUMN, TABLE, release, rows_of, shop
 from aigc_pipeline.lake import Lake, Version
 from aigc_pipeline.pages import markdown
 from aigc_pipeline.pages.messages import catalogue
-from aigc_pipeline.spec import LOCALES
+from aigc_pipeline.spec import LOCALES, MIN_SUBJECTS
 from aigc_pipeline.warehouse import publish
 
 HOSTILE = "</script><img src=x onerror=alert(1)>|`*_[x](y)_*`\n# =1+1"
@@ -60,7 +60,7 @@ def test_one_query_tells_all_of_a_column(shops: tuple[Lake, Version], tmp_path: 
     )
     [row] = rows_of(lake, asked.format("", "shop"))
     assert row[:5] == ("learned", 0.01, version.id, True, "high")
-    assert json.loads(row[5])["min_subjects"] == 5
+    assert json.loads(row[5])["min_subjects"] == MIN_SUBJECTS
     assert row[6:] == (7, 0.55, 1, 1)
     [scenario] = rows_of(lake, asked.format("", "shop__crisis"))
     assert scenario[7:] == (None, None, None)  # only the baseline was judged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ class Autoregressive(Generator):
     """
 
     family = "autoregressive"
+    follows: ClassVar[bool] = True  # whether chains of numbers are told where they lie
 
     def __init__(
         self,
@@ -223,7 +225,7 @@ class Autoregressive(Generator):
 
     @classmethod
     def load(cls, folder: Path, codec: TableCodec) -> Autoregressive:
-        followers = codec.followers()
+        followers = codec.followers() if cls.follows else {}
 
         def make(**shape: int) -> AutoregressiveNet:
             return AutoregressiveNet(layouts(codec), asides=asides(followers), **shape)

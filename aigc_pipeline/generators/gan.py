@@ -42,6 +42,7 @@ class GAN(Autoregressive):
     """
 
     family = "gan"
+    follows = False
 
     def fit(
         self,
