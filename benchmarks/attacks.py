@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +57,7 @@ def attack_files(paths: Sequence[str], attacks: int, seed: int) -> str:
             f"{python}: {last}; AIGC_BENCH_PEERS must name a Python that has anonymeter (see"
             " benchmarks/README.md)"
         )
+    sys.stderr.write(done.stderr)  # such as that it found too few predicates
     return done.stdout
 
 
