@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from aigc_pipeline.errors import ArtefactError, InputError
 from aigc_pipeline.features import TableCodec
-from aigc_pipeline.generators import checkpoint
+from aigc_pipeline.generators import checkpoint, gan
 from aigc_pipeline.generators.gan import GAN
 from aigc_pipeline.generators.hardware import Compute
 from aigc_pipeline.sources import infer_schema, read_table
@@ -20,14 +21,22 @@ from aigc_pipeline.tabular import TableModel, fit_table
 
 TABLE = TableSpec(source={"file": "x"})
 DRAFT = GeneratorSpec(family="gan", quality="draft")
-# A time limit shrinks the number of steps: enough to compare weights.
-SHORT = GeneratorSpec(family="gan", quality="draft", time_limit=10.0)
+SHORT = GeneratorSpec(family="gan", quality="high")  # which is short here, see `few_steps`
 
 
 COLUMNS = [
     "churn", "contract", "internet_service", "senior_citizen", "payment_method",
     "tenure", "monthly_charges", "total_charges",
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
+    """Enough steps to compare weights, and no time limit that a busy machine could hit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(gan.QUALITY, "high", (600, 0.2e12, 600.0))
+        patch.setitem(gan.SIZES, "high", gan.SIZES["draft"])
+        yield
 
 
 @pytest.fixture(scope="module")
