@@ -94,7 +94,7 @@ class Killed(BaseException):
     """What stops a training in this process, as a signal would."""
 
 
-@pytest.mark.parametrize("last_look", [9, 36])  # in the first stage, and in the second
+@pytest.mark.parametrize("last_look", [9, 30])  # in the first stage, and in the second
 def test_a_killed_training_goes_on_to_the_same_weights(
     diabetes: pl.DataFrame, tmp_path: Path, monkeypatch, last_look: int
 ) -> None:
