@@ -42,22 +42,21 @@ def graph(project: Path) -> dg.Definitions:
     return compose([find_dataset("wine", project / "datasets")], project, LogReporter())
 
 
-def test_definitions_load_fast_and_without_heavy_modules() -> None:
+def test_definitions_load_without_heavy_modules() -> None:
     code = (
-        "import json, sys, time; began = time.perf_counter()\n"
+        "import json, sys\n"
         "from aigc_pipeline.definitions import defs\n"
         "keys = [key.path for key in defs().resolve_all_asset_keys()]\n"
         f"heavy = [name for name in {HEAVY} if name in sys.modules]\n"
-        "print(json.dumps([keys, heavy, time.perf_counter() - began]))"
+        "print(json.dumps([keys, heavy]))"
     )
     environment = {**os.environ, "AIGC_DATASETS": str(ROOT / "datasets")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=True
     )
-    keys, heavy, seconds = json.loads(done.stdout)
+    keys, heavy = json.loads(done.stdout)
     assert ["loans", "release"] in keys
     assert heavy == []
-    assert seconds < 3
 
 
 def test_the_workspace_validates(tmp_path: Path) -> None:
