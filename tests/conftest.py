@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,6 +14,14 @@ from browser_kit import Browser, chromium, why_not
 from aigc_pipeline.lake import Lake
 
 pytest_plugins = ["guarantees"]
+
+
+def pytest_configure() -> None:
+    """Each of several workers keeps to one core: with all of them in each, they wait in turn."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture
