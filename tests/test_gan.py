@@ -34,7 +34,7 @@ COLUMNS = [
 def few_steps() -> Iterator[None]:
     """Enough steps to compare weights, and no time limit that a busy machine could hit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(gan.QUALITY, "high", (600, 0.2e12, 600.0))
+        patch.setitem(gan.QUALITY, "high", (600, 0.08e12, 600.0))
         patch.setitem(gan.SIZES, "high", gan.SIZES["draft"])
         yield
 

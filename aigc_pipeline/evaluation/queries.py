@@ -189,10 +189,11 @@ def _choose(
     telling: list[Query] = []
     plain: list[Query] = []
     for query in candidates:
-        answers = [_ask(database, query) for database in databases]
-        if answers[0] is None or not enough(query, answers[0], min_rows=min_rows):
+        first = _ask(databases[0], query)
+        if first is None or not enough(query, first, min_rows=min_rows):
             continue
-        chance, unlike = (_error(query, answers[0], other, min_rows) for other in answers[1:])
+        answers = [_ask(database, query) for database in databases[1:]]
+        chance, unlike = (_error(query, first, other, min_rows) for other in answers)
         if chance is not None and unlike is not None and unlike > _TELLING * chance:
             telling.append(query)
         else:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 from guarantees import STRESS
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.neighbors import NearestNeighbors
 
 from aigc_pipeline.evaluation import Score
@@ -154,8 +154,9 @@ def guess(attacker: str, df: pl.DataFrame, synthetic: pl.DataFrame, secret: str)
         nearest = NearestNeighbors(n_neighbors=1, metric="manhattan", algorithm="brute")
         return answers[nearest.fit(learned).kneighbors(asked, return_distance=False)[:, 0]]
     of_numbers = synthetic[secret].dtype != pl.String
-    trees = HistGradientBoostingRegressor if of_numbers else HistGradientBoostingClassifier
-    return trees(max_iter=50, random_state=0).fit(learned, answers).predict(asked)
+    trees = RandomForestRegressor if of_numbers else RandomForestClassifier
+    forest = trees(50, min_samples_leaf=2, max_features=0.3, random_state=0)
+    return forest.fit(learned, answers).predict(asked)
 
 
 def success(attacker: str, df: pl.DataFrame, synthetic: pl.DataFrame, secret: str) -> np.ndarray:
