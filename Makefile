@@ -29,10 +29,10 @@ demo: $(VENV)/.installed
 	$(BIN)/aigc run loans
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 stress: $(VENV)/.installed-dev
 	AIGC_STRESS=1 $(BIN)/python -m pytest tests/faults tests/attacks --guarantees docs/guarantees.md

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +23,26 @@ def pytest_configure() -> None:
     if worker is not None and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: a worker that came to one last would end alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_queries() -> Iterator[None]:
+    """Evaluations ask a dozen queries instead of sixty: else half a run's time goes into them.
+
+    A file whose tests are about the verdict has a fixture of this name that changes nothing.
+    """
+    from aigc_pipeline.stages import judge
+
+    with pytest.MonkeyPatch.context() as patch:
+        few = partial(judge.evaluate_queries, queries=12, rounds=2)
+        patch.setattr(judge, "evaluate_queries", few)
+        yield
 
 
 @pytest.fixture

@@ -16,6 +16,11 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_queries() -> None:
+    """All queries are asked: whether this dataset is released hangs on them, too."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict]:
     """`aigc run loans` in a lake of its own, and what it printed as JSON."""
