@@ -97,6 +97,13 @@ def test_extremes_and_rare_values_are_not_learned() -> None:
     assert "9876543" not in json.dumps(codec.to_json())
 
 
+@pytest.mark.parametrize("values", [[1, 2, 2, 2, 2], [1, 1, 1, 1, 2], [-9, 4, 4, 4, 4]])
+def test_a_bin_of_few_values_lies_between_the_outermost(values: list[int]) -> None:
+    codec = number(pl.Series("x", values), kind=Kind.INTEGER)
+    assert len(codec.spans) == 1
+    assert min(values) <= codec.spans.low[0] < codec.spans.high[0] <= max(values)
+
+
 def test_a_column_with_values_of_too_few_subjects_is_left_missing() -> None:
     values = pl.Series("x", [31.5, 77.25, 90.75] + [None] * 97)
     codec = number(values)

@@ -15,6 +15,8 @@ from aigc_pipeline.lake import Lake
 from aigc_pipeline.warehouse import publish
 from aigc_pipeline.warehouse.duck import identifier
 
+pytestmark = pytest.mark.slow
+
 RELEASES = 50
 KILLS = 20
 KEEP = 3

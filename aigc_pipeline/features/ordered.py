@@ -63,12 +63,15 @@ def _bins(rest: np.ndarray, subjects: Subjects, mass: float, unit: int) -> list[
     last = min(_rows_of(subjects.take(np.arange(n)[::-1]), least), (n - 1) // 2)
     lowest = (int(rest[max(first - 1, 0)]) + int(rest[first])) // 2
     highest = (int(rest[n - 1 - max(last - 1, 0)]) + int(rest[n - 1 - last]) + 1) // 2
-    edges = [lowest // unit * unit]
+    low, high = lowest // unit * unit, highest // unit * unit
+    if low == high:  # one value lies in between: take in the one beside it
+        low, high = (low, low + unit) if low + unit <= rest[-1] else (low - unit, low)
+    edges = [low]
     for at in cuts:
         middle = (int(rest[at - 1]) + int(rest[at])) // 2 // unit * unit
-        if edges[-1] + unit < middle < highest - unit:
+        if edges[-1] + unit < middle < high - unit:
             edges.append(middle)
-    edges.append(max(highest // unit * unit, edges[-1] + unit))
+    edges.append(high)
     # Spans are (previous edge, edge]: a bin starts one grid step above the one before.
     starts = [edges[0]] + [e + unit for e in edges[1:-1]]
     spans = [(lo, hi) for lo, hi in zip(starts, edges[1:], strict=True) if lo <= hi]
