@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import requests
 from warehouse_kit import release, shop
@@ -44,26 +46,33 @@ def published(folder: Path, rows: int = 120) -> Lake:
 def serving(lake: Lake, *options: str, **environment: str) -> Iterator[str]:
     """The URL of a server on a lake; it is ended afterwards."""
     command = [sys.executable, "-m", "aigc_pipeline.cli", "serve", "--port", "0", *options]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"AIGC_HOME": str(lake.home)} | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, line + process.stderr.read()
-        yield found[0]
-    finally:
-        process.terminate()
+    # To a file: a pipe that nobody reads fills up with warnings, and then the server waits.
+    with TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"AIGC_HOME": str(lake.home)} | environment,
+            stderr=log,
+        )
         try:
-            process.wait(20)
+            yield _address(process, log)
         finally:
-            process.kill()
-            process.stderr.close()
+            process.terminate()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+
+
+def _address(process: subprocess.Popen[bytes], log: IO[str]) -> str:
+    """Where a server that has just been started says that it is."""
+    told = ""
+    while "\n" not in told and process.poll() is None:
+        time.sleep(0.02)
+        told = os.pread(log.fileno(), 1 << 16, 0).decode()  # where the server writes stays its own
+    found = re.search(r"http://\S+", told)
+    assert found, told
+    return found[0]
 
 
 def ask(url: str, sql: str, **more: Any) -> requests.Response:

@@ -76,17 +76,17 @@ def bounds(column: ColumnSchema, between: Between) -> tuple[float, float]:
 
 def canonical_value(column: ColumnSchema, value: Any) -> Any:
     """A condition's value as `schema.canonical` would give it: a float, or text."""
-    if not column.is_numeric:
+    try:
+        if column.kind == Kind.DATETIME:
+            return _seconds(value, column.format)
+        if column.is_numeric:
+            return float(value)
         if isinstance(value, bool):  # a flag may be kept as text, as a number or as a boolean
             flags = column.dtype in ("Boolean", "String")
             value = str(value).lower() if flags else int(value)
         if column.dtype.startswith("Float") and isinstance(value, int):
-            return str(float(value))
+            value = float(value)
         return str(value)
-    try:
-        if column.kind != Kind.DATETIME:
-            return float(value)
-        return _seconds(value, column.format)
     except (TypeError, ValueError, OverflowError):
         remedy = "a date such as 2018-03-31" if column.kind == Kind.DATETIME else "a number"
         raise InputError(f"{value!r} does not fit a {column.kind} column; write {remedy}") from None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from fuzz_kit import ANY, AWKWARD, SCALAR, TEXT, changed, examples, fuzz, places, shipped
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aigc_pipeline.commands.conditions import parse_balance, parse_where
@@ -143,6 +143,7 @@ def test_fuzz_the_condition_parser(tried: Any) -> None:
 
     @examples(300)
     @given(st.lists(CONDITION | TEXT, min_size=1, max_size=4))
+    @example(["f=" + "1" * 400])  # beyond any float
     def on_the_command_line(texts: list[str]) -> None:
         try:
             parse_balance(texts)
