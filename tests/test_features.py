@@ -104,6 +104,12 @@ def test_a_bin_of_few_values_lies_between_the_outermost(values: list[int]) -> No
     assert min(values) <= codec.spans.low[0] < codec.spans.high[0] <= max(values)
 
 
+def test_a_few_whole_numbers_make_no_grid_of_whole_numbers() -> None:
+    values = np.array([0.0, 1.0, -1.767847418785095, 2.718281828459045])
+    grid = Grid.fit(values)
+    assert grid.unit == 1 and grid.to_values(grid.to_units(values)) == pytest.approx(values)
+
+
 def test_a_column_with_values_of_too_few_subjects_is_left_missing() -> None:
     values = pl.Series("x", [31.5, 77.25, 90.75] + [None] * 97)
     codec = number(values)

@@ -43,7 +43,9 @@ class Grid:
         digits = _find_digits(values, decimals)
         scale = 10**decimals
         units = cls(decimals, digits, [(1, scale)]).to_units(values)
-        nonzero = np.abs(units[_on_grid(values, scale) & (units != 0)])
+        on = _on_grid(values, scale)
+        # Where the grid does not hold the values, those on it say nothing of a coarser one.
+        nonzero = np.abs(units[on & (units != 0)]) if on.sum() >= ON_GRID * len(on) else units[:0]
         unit = int(np.gcd.reduce(nonzero)) if len(nonzero) else 1
         return cls(decimals, digits, [(max(unit, 1), scale)])
 
