@@ -8,6 +8,8 @@ import pytest
 
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.follow import EDGES, OFFSETS, Places, offset_basis, offset_tokens
+from aigc_pipeline.generators.autoregressive import FREE_DROPOUT, layouts
+from aigc_pipeline.generators.network import DROPOUT
 from aigc_pipeline.sources import infer_schema
 from aigc_pipeline.spec import GeneratorSpec, Source, TableSpec
 from aigc_pipeline.tabular import fit_table
@@ -40,6 +42,17 @@ def test_a_chain_has_one_root(codec: TableCodec) -> None:
     followers = codec.followers()
     roots = {f.name: f.root.reference.names for f in followers.values() if f.root is not None}
     assert roots == {name: {"limit"} for name in MONTHS}
+
+
+def test_what_follows_nothing_is_held_to_less(codec: TableCodec, accounts: pl.DataFrame) -> None:
+    """Dropout blunts rules: there is less of it for what follows another column."""
+    by_name = {}
+    for part, layout in zip(codec.codecs, layouts(codec), strict=True):
+        by_name.setdefault(part.columns[0], set()).add(layout.dropout)
+    assert by_name == {"limit": {FREE_DROPOUT}} | {name: {DROPOUT} for name in MONTHS}
+    alone = accounts.select("limit").with_columns(full=pl.col("limit") > 300_000)
+    free = TableCodec.fit(alone, infer_schema(alone, "accounts", SPEC), SPEC)
+    assert {layout.dropout for layout in layouts(free)} == {FREE_DROPOUT}
 
 
 def test_bins_that_are_worked_out_are_those_that_values_lie_in(

@@ -18,26 +18,28 @@ from torch.nn import functional as F
 
 from aigc_pipeline.generators.training import Trainable
 
-DROPOUT = 0.15  # of the last hidden units, in training
+DROPOUT = 0.15  # of a column's last hidden units, in training
 
 
 @dataclass(frozen=True)
 class ColumnLayout:
     """What the network must know of a column: its tokens, their marginal, how alike they are.
 
-    marginal: float [size]; basis: float32 [size, features], or None for a free embedding.
+    marginal: float [size]; basis: float32 [size, features], or None for a free embedding; dropout:
+    share of the last hidden units that training leaves out.
     """
 
     size: int
     marginal: np.ndarray
     basis: np.ndarray | None = None
+    dropout: float = DROPOUT
 
 
 class Prepared(NamedTuple):
-    """What all columns' networks read: inputs [batch, features]; kept [batch, width] or None."""
+    """What all columns' networks read: inputs [batch, features]; chance [batch, width] or None."""
 
     inputs: Tensor
-    kept: Tensor | None
+    chance: Tensor | None
 
 
 class Embedded(nn.Module):
@@ -67,6 +69,7 @@ class ColumnNet(Embedded):
 
     def __init__(self, layout: ColumnLayout, fan_in: int, width: int, embed: int) -> None:
         super().__init__(layout, embed)
+        self.dropout = layout.dropout
         self.weight = nn.Parameter(torch.randn(width, fan_in) * max(fan_in, 1) ** -0.5)
         self.bias = nn.Parameter(torch.randn(width) * 0.5)
         self.scale_norm = nn.Parameter(torch.ones(width))
@@ -79,16 +82,18 @@ class ColumnNet(Embedded):
         with torch.no_grad():
             self.head.bias.copy_(torch.from_numpy(np.log(np.maximum(layout.marginal, 1e-8))))
 
-    def forward(self, before: Tensor, kept: Tensor | None = None) -> Tensor:
+    def forward(self, before: Tensor, chance: Tensor | None = None) -> Tensor:
         """Logits [batch, size] from what came before, [batch, fan_in].
 
-        kept: in training, the factor of each last hidden unit, [batch, width] (dropout).
+        chance: in training, a uniform number for each last hidden unit, [batch, width] (dropout).
         """
         units = F.silu(F.linear(before, self.weight, self.bias))
         normed = F.layer_norm(units, units.shape[-1:], self.scale_norm)
         units = units + self.block_out(F.silu(self.block_in(normed)))
         units = F.layer_norm(units, units.shape[-1:])
-        return self.head(units if kept is None else units * kept)
+        if chance is not None:
+            units = units * (chance >= self.dropout) / (1 - self.dropout)
+        return self.head(units)
 
 
 class AutoregressiveNet(Trainable):
@@ -169,22 +174,22 @@ class AutoregressiveNet(Trainable):
         return self.logits(self.prepare(tokens, context), wanted)
 
     def prepare(self, tokens: Tensor, context: Tensor | None = None) -> Prepared:
-        """What all columns read: the context, all embeddings, and in training a dropout mask."""
+        """What all columns read: the context, all embeddings, in training numbers for dropout."""
         parts = [] if context is None else [context]
         for j, net in enumerate(self.embedded):
             parts.append(F.embedding(tokens[:, j], net.embedding()))
             if j in self.beside:
                 parts.append(F.embedding(tokens[:, self.beside[j]], self.aside(j).embedding()))
-        kept = None
+        chance = None
         if self.training:
-            # One mask for all columns: they are independent networks, and random numbers cost.
-            kept = F.dropout(self.columns[0].bias.new_ones(len(tokens), self.width), DROPOUT)
-        return Prepared(torch.cat(parts, 1), kept)
+            # The same for all columns: they are independent networks, and random numbers cost.
+            chance = torch.rand(len(tokens), self.width, device=parts[-1].device)
+        return Prepared(torch.cat(parts, 1), chance)
 
     def logits(self, prepared: Prepared, columns: Sequence[int]) -> list[Tensor]:
         """Logits of columns, a list of [batch, size]; what comes after a column is not read."""
-        inputs, kept = prepared
-        return [self.column(j)(inputs[:, : self.before(j)], kept) for j in columns]
+        inputs, chance = prepared
+        return [self.column(j)(inputs[:, : self.before(j)], chance) for j in columns]
 
     def shared(self) -> list[nn.Parameter]:
         """Parameters that several columns use: the embeddings, of asides too."""

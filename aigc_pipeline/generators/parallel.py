@@ -53,7 +53,7 @@ def backward(
 
     def work(group: list[int]) -> tuple[Tensor, Tensor | None]:
         inputs = prepared.inputs.detach().requires_grad_(shared)
-        logits = net.logits(Prepared(inputs, prepared.kept), group)
+        logits = net.logits(Prepared(inputs, prepared.chance), group)
         losses = loss.of(logits, rows, group)
         losses.sum().backward()
         return losses.detach(), inputs.grad
