@@ -52,7 +52,7 @@ QUALITY = {
     "standard": (16, 6e12, 180.0),
     "high": (30, 30e12, 900.0),
 }
-SMALL = 25_000  # rows, below which there are up to half as many passes again
+SMALL = 25_000  # rows, below which there are up to half as many passes again, but in drafts
 
 
 class Autoregressive(Generator):
@@ -287,8 +287,10 @@ def plan_effort(
         operations *= min(time_limit / limit, 1.0)
         limit = time_limit
     batch = int(np.clip(2 ** round(np.log2(max(rows, 1) / 100)), 32, 512))
-    epochs *= np.clip(SMALL / max(rows, 1), 1.0, 1.5)
-    passes = max(epochs * rows / batch, 300 if quality != "draft" else 150)
+    least = 150
+    if quality != "draft":
+        least, epochs = 300, epochs * np.clip(SMALL / max(rows, 1), 1.0, 1.5)
+    passes = max(epochs * rows / batch, least)
     steps = int(np.clip(operations / (flops_per_row * batch), 50, passes))
     rate = 1e-2 * min((batch / 256) ** 0.5, 1.0)
     return Effort(steps=steps, batch=batch, learning_rate=rate, time_limit=limit)
