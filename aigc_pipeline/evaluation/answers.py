@@ -25,9 +25,10 @@ def relative_error(
         (_added if additive else _averaged)(pl.col(f"x {i}"), pl.col(f"y {i}"), min_rows)
         for i, additive in enumerate(query.measures.values())
     ]
-    # One plan for all: there are thousands of small answers, and each plan costs a millisecond.
-    both = _match(query, reference, answer)
-    row = both.select(error.alias(str(i)) for i, error in enumerate(found)).collect().row(0)
+    # Two plans for all: there are thousands of small answers, and each plan costs a millisecond.
+    # One would not keep the order, and sums would differ in the last bit from run to run.
+    both = _match(query, reference, answer).collect()
+    row = both.select(error.alias(str(i)) for i, error in enumerate(found)).row(0)
     errors = [error for error in row if error is not None]
     return sum(errors) / len(errors) if errors else None
 
@@ -41,7 +42,10 @@ def enough(query: Query, answer: pl.DataFrame, *, min_rows: int) -> bool:
 
 
 def _match(query: Query, reference: pl.DataFrame, answer: pl.DataFrame) -> pl.LazyFrame:
-    """Groups side by side: "x 0" and "y 0" are the values of the first measure, nx and ny rows."""
+    """Groups side by side: "x 0" and "y 0" are the values of the first measure, nx and ny rows.
+
+    In order of their keys.
+    """
     keys = {f"key {i}": pl.col(key) for i, key in enumerate(query.keys)} or {"key 0": pl.lit(0)}
 
     def part(df: pl.DataFrame, side: str) -> pl.LazyFrame:
@@ -53,9 +57,13 @@ def _match(query: Query, reference: pl.DataFrame, answer: pl.DataFrame) -> pl.La
         return df.lazy().select(**keys, **values, **{f"n{side}": count})
 
     both = part(reference, "x").join(
-        part(answer, "y"), on=list(keys), how="full", nulls_equal=True, coalesce=True
+        part(answer, "y"),
+        on=list(keys),
+        how="full",
+        nulls_equal=True,
+        coalesce=True,
     )
-    return both.with_columns(pl.exclude(*keys).fill_null(0.0))
+    return both.with_columns(pl.exclude(*keys).fill_null(0.0)).sort(list(keys))
 
 
 def _added(x: pl.Expr, y: pl.Expr, min_rows: int) -> pl.Expr:
