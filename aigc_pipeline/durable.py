@@ -97,9 +97,9 @@ def _replace_in_two_steps(draft: Path, folder: Path) -> None:
     os.rename(folder, old)
     try:
         os.rename(draft, folder)
-    except BaseException:
-        os.rename(old, folder)
-        raise
+    finally:
+        if not folder.exists():  # whatever went wrong, the old one is back in its place
+            os.rename(old, folder)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -52,7 +52,7 @@ QUALITY = {
     "standard": (16, 6e12, 180.0),
     "high": (30, 30e12, 900.0),
 }
-SMALL = 25_000  # rows, below which there are up to half as many passes again, but in drafts
+SMALL = 25_000  # rows, below which there are up to half as many passes again, save in drafts
 
 
 class Autoregressive(Generator):

@@ -107,7 +107,7 @@ def test_weights_that_are_none(model: Path, tmp_path: Path, tried: Any) -> None:
     ).encode()
     whole = (model / "weights.safetensors").read_bytes()
     for weights in (
-        pickle.dumps(Shell(touched)),
+        pickle.dumps(Shell(touched)),  # runs a command if it is ever unpickled
         b"",
         huge,
         struct.pack("<Q", len(header)) + header,

@@ -6,6 +6,7 @@ In the folder are "new", a model, and "m", an older one that a trial saves the n
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 import signal
@@ -127,6 +128,25 @@ def test_a_file_system_that_cannot_exchange(
         (draft / "a").write_text("half")
         _ = 1 / 0
     assert fingerprint(tmp_path) == {"m/a": b"new"}
+
+
+def test_the_old_model_is_back_where_the_second_of_two_steps_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aigc_pipeline.durable._exchange", lambda one, other: False)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a").write_text("old")
+    rename = os.rename
+
+    def failing(source: Path, target: Path) -> None:
+        if Path(source).name.startswith(".m.draft"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="Input/output"), replacing_folder(tmp_path / "m") as draft:
+        (draft / "a").write_text("new")
+    assert fingerprint(tmp_path) == {"m/a": b"old"}
 
 
 def test_a_link_to_a_model_is_followed(tmp_path: Path) -> None:
