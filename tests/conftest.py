@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import partial
@@ -37,6 +38,9 @@ def few_queries() -> Iterator[None]:
 
     A file whose tests are about the verdict has a fixture of this name that changes nothing.
     """
+    if not {"aigc_pipeline.cli", "aigc_pipeline.stages"} & sys.modules.keys():
+        yield  # nothing here evaluates, and the judge takes seconds to import
+        return
     from aigc_pipeline.stages import judge
 
     with pytest.MonkeyPatch.context() as patch:

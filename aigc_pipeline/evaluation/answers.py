@@ -57,11 +57,7 @@ def _match(query: Query, reference: pl.DataFrame, answer: pl.DataFrame) -> pl.La
         return df.lazy().select(**keys, **values, **{f"n{side}": count})
 
     both = part(reference, "x").join(
-        part(answer, "y"),
-        on=list(keys),
-        how="full",
-        nulls_equal=True,
-        coalesce=True,
+        part(answer, "y"), on=list(keys), how="full", nulls_equal=True, coalesce=True
     )
     return both.with_columns(pl.exclude(*keys).fill_null(0.0)).sort(list(keys))
 
