@@ -134,6 +134,15 @@ def test_a_step_of_training_stays_on_its_device(
         keeper.restore()
 
 
+@pytest.mark.parametrize("family", ["autoregressive", "diffusion", "vae"])
+def test_every_weight_is_some_parts_or_shared(
+    family: str, codec: TableCodec, patients: pl.DataFrame
+) -> None:
+    _, model, *_ = catch(family, codec, codec.encode(patients))
+    kept = [p for flat in Keeper(model, patience=1).flats for p in flat.parameters]
+    assert len(kept) == len(set(kept)) and set(kept) == set(model.parameters())
+
+
 class OneThread:
     """A pool that works in the caller's thread, where the other device is known."""
 

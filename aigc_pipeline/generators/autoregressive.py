@@ -263,12 +263,11 @@ class _Likelihood:
         means = []
         for j, each in zip(columns, logits, strict=True):
             target = self.targets[j]
-            if target is None:
-                means.append(F.cross_entropy(each, rows[:, j]))
-            else:
+            wanted = rows[:, j]
+            if target is not None:
                 self.targets[j] = target = target.to(rows.device)
-                logs = F.log_softmax(each, 1)
-                means.append(-(F.embedding(rows[:, j], target) * logs).sum(1).mean())
+                wanted = F.embedding(wanted, target)
+            means.append(F.cross_entropy(each, wanted))
         return torch.stack(means)
 
 

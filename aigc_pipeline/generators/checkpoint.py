@@ -20,7 +20,7 @@ from aigc_pipeline import __version__
 from aigc_pipeline.generators.files import save_tensors
 
 SECONDS = 15.0  # between two savings
-FORMAT = "2"
+FORMAT = "3"
 
 
 def fingerprint(*parts: object) -> str:

@@ -2,7 +2,8 @@
 
 A column's network is small: its operations fit a core's cache, and a second thread inside each
 would mostly wait. So each worker thread takes a group of whole columns instead, forward and back.
-The groups do not depend on the number of workers, so neither do the weights, to the last bit.
+Groups are large, for threads wait for each other whenever Python starts an operation. They do not
+depend on the number of workers, so neither do the weights, to the last bit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from aigc_pipeline.generators.network import AutoregressiveNet, Prepared
 
-GROUPS = 8
+GROUP = 12  # columns at least, where there are enough for two groups
 
 
 class ColumnLoss(Protocol):
@@ -53,7 +54,7 @@ def backward(
 
     def work(group: list[int]) -> tuple[Tensor, Tensor | None]:
         inputs = prepared.inputs.detach().requires_grad_(shared)
-        logits = net.logits(Prepared(inputs, prepared.chance), group)
+        logits = net.stacked_logits(Prepared(inputs, prepared.chance), group)
         losses = loss.of(logits, rows, group)
         losses.sum().backward()
         return losses.detach(), inputs.grad
@@ -70,9 +71,10 @@ def backward(
 
 def split(net: AutoregressiveNet, columns: list[int]) -> list[list[int]]:
     """Columns in groups of about equal work: the largest first, each to the least busy group."""
-    work = {j: sum(p.numel() for p in net.column(j).parameters()) for j in columns}
-    groups: list[list[int]] = [[] for _ in range(GROUPS)]
-    load = [0] * GROUPS
+    work = {j: net.width * (net.before(j) + net.width + net.sizes[j]) for j in columns}
+    count = max(2, len(columns) // GROUP)
+    groups: list[list[int]] = [[] for _ in range(count)]
+    load = [0] * count
     for j in sorted(columns, key=lambda j: (-work[j], j)):
         least = load.index(min(load))
         groups[least].append(j)

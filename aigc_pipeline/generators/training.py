@@ -30,6 +30,7 @@ from aigc_pipeline.generators.hardware import (
     any_process,
     cpu_threads,
     make_fabric,
+    seed_device,
 )
 from aigc_pipeline.generators.keeper import Keeper
 
@@ -183,10 +184,9 @@ def _run(
     model.to(fabric.device)
     rows, held_out, context, held_out_context = fabric.to_device(data)
     torch.manual_seed(seed)
-    optimizer = torch.optim.AdamW(
-        _groups(model, effort.weight_decay), lr=effort.learning_rate, betas=(0.9, 0.99), fused=True
-    )
     keeper = Keeper(model, effort.patience)
+    groups = keeper.groups(effort.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=effort.learning_rate, betas=(0.9, 0.99), fused=True)
     history = History()
     saved = None
     if checkpoint is not None:
@@ -200,6 +200,7 @@ def _run(
     batches = _batches(len(rows), effort.batch, np.random.default_rng(seed))
     for _ in range(history.steps):
         next(batches)
+    model.train()
     for step in range(history.steps + 1, effort.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = effort.learning_rate * _schedule(step / effort.steps)
@@ -207,9 +208,8 @@ def _run(
         own = batch[rank::processes]
         pick = torch.from_numpy(own).to(rows.device)
         given = None if context is None else context[pick]
-        model.train()
         # Random numbers of a step depend on the step alone, not on what was drawn before it.
-        torch.manual_seed((seed * 1_000_003 + step) * processes + rank)
+        seed_device(fabric.device, (seed * 1_000_003 + step) * processes + rank)
         if backward is None:
             with fabric.autocast():
                 total = loss(model, rows[pick], given, keeper.active).sum()
@@ -217,9 +217,9 @@ def _run(
             add_over_processes(fabric, model)
         else:
             backward(rows[pick], given, keeper.active)
-        fabric.clip_gradients(model, optimizer, max_norm=1.0, error_if_nonfinite=False)
+        nn.utils.clip_grad_norm_(keeper.weights, max_norm=1.0)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=False)  # parameters' gradients are views of these
         # Early on the average follows closely; later it spans about 1 / (1 - averaging) steps.
         keeper.follow(min(effort.averaging, (1 + step) / (10 + step)))
         if step == settled:
@@ -231,6 +231,7 @@ def _run(
                 model.eval()
                 with torch.no_grad(), keeper.averaged(), fabric.autocast():
                     measured = loss(model, held_out, held_out_context, keeper.active).tolist()
+                model.train()
             measured = fabric.broadcast(measured)  # for all processes to stop at the same step
             if not all(map(math.isfinite, measured)):
                 raise RuntimeError(f"training diverged at step {step}: the loss is not finite")
@@ -295,13 +296,6 @@ def _schedule(at: float) -> float:
     if at < 0.03:
         return at / 0.03
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (at - 0.03) / 0.97))
-
-
-def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Biases and scales are not decayed."""
-    plain = [p for n, p in model.named_parameters() if "bias" in n or "norm" in n]
-    others = [p for n, p in model.named_parameters() if not ("bias" in n or "norm" in n)]
-    return [{"params": others, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 def _batches(count: int, batch: int, rng: np.random.Generator) -> Any:
