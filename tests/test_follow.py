@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.follow import EDGES, OFFSETS, Places, offset_basis, offset_tokens
-from aigc_pipeline.generators.autoregressive import FREE_DROPOUT, layouts
+from aigc_pipeline.generators import autoregressive
+from aigc_pipeline.generators.autoregressive import (
+    FREE_DROPOUT,
+    FREE_PASSES,
+    Autoregressive,
+    layouts,
+)
 from aigc_pipeline.generators.network import DROPOUT
 from aigc_pipeline.sources import infer_schema
 from aigc_pipeline.spec import GeneratorSpec, Source, TableSpec
@@ -53,6 +61,31 @@ def test_what_follows_nothing_is_held_to_less(codec: TableCodec, accounts: pl.Da
     alone = accounts.select("limit").with_columns(full=pl.col("limit") > 300_000)
     free = TableCodec.fit(alone, infer_schema(alone, "accounts", SPEC), SPEC)
     assert {layout.dropout for layout in layouts(free)} == {FREE_DROPOUT}
+
+
+def test_where_nothing_follows_there_are_fewer_passes(
+    codec: TableCodec, accounts: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = accounts.select("limit").with_columns(full=pl.col("limit") > 300_000)
+    free = TableCodec.fit(alone, infer_schema(alone, "accounts", SPEC), SPEC)
+
+    class Caught(Exception):
+        pass
+
+    def caught(net: object, loss: object, rows: np.ndarray, *others: Any, **_: object) -> None:
+        effort = others[1]
+        raise Caught(effort.steps * effort.batch / len(rows))
+
+    def passes(codec: TableCodec, df: pl.DataFrame, quality: str) -> float:
+        with pytest.raises(Caught) as found:
+            Autoregressive().fit(codec, codec.encode(df), quality=quality)
+        return float(found.value.args[0])
+
+    monkeypatch.setattr(autoregressive, "train", caught)
+    standard = passes(codec, accounts, "standard"), passes(free, alone, "standard")
+    assert standard == pytest.approx((24, FREE_PASSES * 24), rel=0.01)
+    draft = passes(codec, accounts, "draft"), passes(free, alone, "draft")
+    assert draft == pytest.approx((4, 4), rel=0.01)
 
 
 def test_bins_that_are_worked_out_are_those_that_values_lie_in(
