@@ -63,7 +63,7 @@ def test_what_follows_nothing_is_held_to_less(codec: TableCodec, accounts: pl.Da
     assert {layout.dropout for layout in layouts(free)} == {FREE_DROPOUT}
 
 
-def test_where_nothing_follows_there_are_fewer_passes(
+def test_small_tables_have_more_passes_and_those_where_nothing_follows_fewer(
     codec: TableCodec, accounts: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = accounts.select("limit").with_columns(full=pl.col("limit") > 300_000)
@@ -76,14 +76,16 @@ def test_where_nothing_follows_there_are_fewer_passes(
         effort = others[1]
         raise Caught(effort.steps * effort.batch / len(rows))
 
-    def passes(codec: TableCodec, df: pl.DataFrame, quality: str) -> float:
+    def passes(codec: TableCodec, df: pl.DataFrame, quality: str, times: int = 1) -> float:
         with pytest.raises(Caught) as found:
-            Autoregressive().fit(codec, codec.encode(df), quality=quality)
+            Autoregressive().fit(codec, np.tile(codec.encode(df), (times, 1)), quality=quality)
         return float(found.value.args[0])
 
     monkeypatch.setattr(autoregressive, "train", caught)
-    standard = passes(codec, accounts, "standard"), passes(free, alone, "standard")
-    assert standard == pytest.approx((24, FREE_PASSES * 24), rel=0.01)
+    # 7,600, 22,800 and 53,200 rows to train on: a small table, a middling one, a large one.
+    strict = [passes(codec, accounts, "standard", times) for times in (1, 3, 7)]
+    assert strict == pytest.approx([24, 16 * 25_000 / 22_800, 11.2], rel=0.01)
+    assert passes(free, alone, "standard") == pytest.approx(FREE_PASSES * 24, rel=0.01)
     draft = passes(codec, accounts, "draft"), passes(free, alone, "draft")
     assert draft == pytest.approx((4, 4), rel=0.01)
 

@@ -42,7 +42,7 @@ FORMAT = 4
 # dropout blunts and which are learned late, a net soon learns single rows by heart. There the
 # passes are fewer, too.
 FREE_DROPOUT = 0.4
-FREE_PASSES = 0.6
+FREE_PASSES = 0.75
 EMBED = 16
 CALIBRATION = 16384
 # Hidden units a column. Wider nets learn single rows by heart before they learn the table better.
@@ -54,7 +54,10 @@ QUALITY = {
     "standard": (16, 6e12, 180.0),
     "high": (30, 30e12, 900.0),
 }
-SMALL = 25_000  # rows, below which there are up to half as many passes again, save in drafts
+# Rows of a table that this family passes over so often. Save in drafts, it does so up to MOST times
+# as often with smaller ones, and as little as LEAST times with larger ones, of more steps a pass.
+PASSED = 25_000
+LEAST, MOST = 0.7, 1.5
 
 
 class Autoregressive(Generator):
@@ -112,9 +115,11 @@ class Autoregressive(Generator):
             known=codec.known_tokens,
             asides=asides(followers),
         )
-        passes = 1.0 if quality == "draft" or numbers_follow(codec) else FREE_PASSES
-        flops, rows_seen = net.flops_per_row(), len(tokens) - held_out
-        effort = plan_effort(flops, rows_seen, quality, time_limit, passes)
+        trained, passes = len(tokens) - held_out, 1.0
+        if quality != "draft":
+            passes = float(np.clip(PASSED / max(trained, 1), LEAST, MOST))
+            passes *= 1.0 if numbers_follow(codec) else FREE_PASSES
+        effort = plan_effort(net.flops_per_row(), trained, quality, time_limit, passes)
         # A row looked at costs a third of one trained on; all looks, a quarter of the training.
         seen = effort.steps * effort.batch
         held_out = min(held_out, max(seen * 3 // (4 * effort.looks), 1000))
@@ -297,10 +302,7 @@ def plan_effort(
         operations *= min(time_limit / limit, 1.0)
         limit = time_limit
     batch = int(np.clip(2 ** round(np.log2(max(rows, 1) / 100)), 32, 512))
-    least = 150
-    if quality != "draft":
-        least, epochs = 300, epochs * np.clip(SMALL / max(rows, 1), 1.0, 1.5)
-    most = max(passes * epochs * rows / batch, least)
+    most = max(passes * epochs * rows / batch, 150 if quality == "draft" else 300)
     steps = int(np.clip(operations / (flops_per_row * batch), 50, most))
     rate = 1e-2 * min((batch / 256) ** 0.5, 1.0)
     return Effort(steps=steps, batch=batch, learning_rate=rate, time_limit=limit)
