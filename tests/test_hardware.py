@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,38 @@ class OneThread:
     """A pool that works in the caller's thread, where the other device is known."""
 
     map = map
+
+
+@pytest.mark.parametrize(
+    ("family", "module"),
+    [
+        ("autoregressive", "autoregressive"),
+        ("diffusion", "diffusion"),
+        ("vae", "latent_training"),
+    ],
+)
+def test_a_familys_own_backward_gives_the_optimizer_its_gradients(
+    family: str,
+    module: str,
+    codec: TableCodec,
+    patients: pl.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = f"aigc_pipeline.generators.{module}.make_pool"
+    monkeypatch.setattr(pool, lambda workers: nullcontext(OneThread()))
+    caught = catch(family, codec, codec.encode(patients))
+    model, data, backward = caught[1], caught[3], caught[7]
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.1 * torch.randn_like(p)  # heads begin at zero, and would hide the others
+    keeper = Keeper(model.train(), patience=1)
+    for times in (1, 2):
+        backward(data[0][:64], data[2][:64], keeper.active)
+        for flat in keeper.flats:
+            whole = flat.weight.grad
+            assert whole is not None and whole.isfinite().all() and whole.abs().sum() > 0
+            each = [p.grad.flatten() for p in flat.parameters if p.grad is not None]
+            assert torch.equal(torch.cat(each), whole), times
 
 
 def test_a_step_of_a_gans_game_stays_on_its_device(

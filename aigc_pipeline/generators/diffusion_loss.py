@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.diffusion_net import DiffusionNet, State
+from aigc_pipeline.generators.training import add_gradient
 
 DROPOUT = 0.1  # of inner units, in training
 # Share of rows noised as in the flow (no column known), of those with columns known already in it
@@ -160,6 +161,6 @@ def backward_in(pool: ThreadPoolExecutor, net: DiffusionNet, loss: Denoising) ->
 
         shards = list(pool.map(work, range(0, len(rows), size)))
         for parameter, gradients in zip(parameters, zip(*shards, strict=True), strict=True):
-            parameter.grad = torch.stack(gradients).sum(0)
+            add_gradient(parameter, torch.stack(gradients).sum(0))
 
     return backward

@@ -30,6 +30,7 @@ from aigc_pipeline.generators.training import (
     History,
     Progress,
     Trainable,
+    add_gradient,
     train,
 )
 
@@ -222,7 +223,7 @@ def in_shards(
         size = max(-(-len(rows) // SHARDS), LEAST_SHARD)
         gradients = list(pool.map(work, [slice(i, i + size) for i in range(0, len(rows), size)]))
         for parameter, parts in zip(parameters, zip(*gradients, strict=True), strict=True):
-            parameter.grad = torch.stack(parts).sum(0)
+            add_gradient(parameter, torch.stack(parts).sum(0))
 
     return backward
 

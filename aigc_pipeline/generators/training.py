@@ -263,6 +263,14 @@ def _run(
     return history
 
 
+def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """Add to a parameter's gradient; in place, for it may be a view of a larger one (`Flat`)."""
+    if parameter.grad is None:
+        parameter.grad = gradient
+    else:
+        parameter.grad += gradient
+
+
 def shuffled(rows: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
     """Row numbers in random order, int64 [rows]; rows of a group (int64 [rows]) side by side."""
     order = rng.permutation(rows)
