@@ -150,7 +150,7 @@ def plan_effort(
     if time_limit is not None:
         most *= min(time_limit / limit, 1.0)
         limit = time_limit
-    return Effort(max(int(most), 50), batch, 1e-3, limit, averaging=0.995, patience=6)
+    return Effort(max(int(most), 50), batch, 1e-3, limit, averaging=0.995, patience=16)
 
 
 def _with_noise(rows: int, context: Tensor | None, seed: list[int]) -> Tensor:
