@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import polars as pl
 import pytest
 
-from aigc_pipeline.generators.autoregressive import latin_hypercube
+from aigc_pipeline.generators.autoregressive import quasi_random
 from aigc_pipeline.generators.keeper import Keeper
 from aigc_pipeline.generators.rules import find_rules, from_tensors, to_tensors
 from aigc_pipeline.spec import GeneratorSpec, TableSpec
@@ -40,12 +42,20 @@ def test_rules_survive_the_weights_file() -> None:
     ].tolist() == [[True, False], [True, True]]
 
 
-def test_a_batch_of_uniform_numbers_is_spread_evenly() -> None:
-    uniform = latin_hypercube(1000, 3, np.random.default_rng(0))
+def test_a_batch_of_uniform_numbers_is_spread_evenly_by_itself_and_in_pairs() -> None:
+    uniform = quasi_random(1000, 3, np.random.default_rng(0))
     assert uniform.dtype == np.float32 and uniform.min() >= 0 and uniform.max() < 1
-    for column in uniform.T:
-        assert (np.bincount((column * 1000).astype(int), minlength=1000) == 1).mean() > 0.99
-    assert abs(np.corrcoef(uniform.T)[0, 1]) < 0.1
+    for column in uniform.T:  # independent draws are off by 13
+        assert abs(np.histogram(column, 50, (0, 1))[0] - 20).max() <= 3
+    for one, other in combinations(uniform.T, 2):  # and by 10
+        cells = np.histogram2d(one, other, 10, [(0, 1), (0, 1)])[0]
+        assert abs(cells - 10).max() <= 4
+    assert abs(np.corrcoef(uniform[1:, 0], uniform[:-1, 0])[0, 1]) < 0.1  # in random order
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 3), (3, 0), (1, 1)])
+def test_a_batch_of_uniform_numbers_has_the_shape_asked_for(rows: int, columns: int) -> None:
+    assert quasi_random(rows, columns, np.random.default_rng(0)).shape == (rows, columns)
 
 
 def test_sampled_marginals_are_those_of_the_training_rows() -> None:

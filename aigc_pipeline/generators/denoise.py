@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aigc_pipeline.generators.autoregressive import latin_hypercube
+from aigc_pipeline.generators.autoregressive import quasi_random
 from aigc_pipeline.generators.base import Draw
 from aigc_pipeline.generators.diffusion_net import LEVELS, DiffusionNet, State
 from aigc_pipeline.generators.parallel import cores, make_pool
@@ -50,8 +50,8 @@ class Denoiser:
         """
         net = self.net
         columns, count = len(net.sizes), len(net.coordinates)
-        uniform = torch.from_numpy(latin_hypercube(rows, columns, rng))
-        start = torch.from_numpy(latin_hypercube(rows, count, rng)).clamp(1e-6, 1 - 1e-6)
+        uniform = torch.from_numpy(quasi_random(rows, columns, rng))
+        start = torch.from_numpy(quasi_random(rows, count, rng)).clamp(1e-6, 1 - 1e-6)
         noisy = torch.special.ndtri(start) * _spread(torch.tensor(LEVELS[1]))
         orders = [rng.permutation(columns).tolist() for _ in range(0, rows, CHUNK)]
         asked = torch.full((rows, columns), -1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.generators.ancestral import CHUNK, ruled
-from aigc_pipeline.generators.autoregressive import latin_hypercube, layouts
+from aigc_pipeline.generators.autoregressive import layouts, quasi_random
 from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.collapse import collapse_warning
 from aigc_pipeline.generators.files import read_model, write_model
@@ -216,7 +216,7 @@ def pick(share: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 def _noise(rows: int, net: LatentNet, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Uniform numbers [rows, latents + columns] and normal ones [rows, latents]."""
     latent = net.prior.latent
-    uniform = latin_hypercube(rows, latent + len(net.sizes), rng)
+    uniform = quasi_random(rows, latent + len(net.sizes), rng)
     normal = rng.standard_normal((rows, latent), dtype=np.float32)
     return torch.from_numpy(uniform), torch.from_numpy(normal)
 
