@@ -217,7 +217,7 @@ class NumberCodec(Codec):
         features[: self.first, -1] = 1.0
         return features
 
-    def smoothing(self, width: float = 0.7) -> np.ndarray | None:
+    def smoothing(self, width: float = 1.0) -> np.ndarray | None:
         """Targets spread over neighbouring bins, `width` in average bins; frequent values stay."""
         if len(self.spans.bins) < 12:
             return None
