@@ -12,7 +12,15 @@ from aigc_pipeline.features.codec import Codec, Subjects
 from aigc_pipeline.features.common import NONE, Common
 from aigc_pipeline.features.conditions import bounds, canonical_value
 from aigc_pipeline.features.grid import Grid
-from aigc_pipeline.features.ordered import Spans, cut, order_features, size_features, softened
+from aigc_pipeline.features.ordered import (
+    RULED_WIDTH,
+    WIDTH,
+    Spans,
+    cut,
+    order_features,
+    size_features,
+    softened,
+)
 from aigc_pipeline.features.parts import Relation, Roundness
 from aigc_pipeline.features.reference import Near, Reference, Related
 from aigc_pipeline.schema import ColumnSchema, canonical_expr
@@ -217,10 +225,14 @@ class NumberCodec(Codec):
         features[: self.first, -1] = 1.0
         return features
 
-    def smoothing(self, width: float = 1.0) -> np.ndarray | None:
-        """Targets spread over neighbouring bins, `width` in average bins; frequent values stay."""
+    def smoothing(self) -> np.ndarray | None:
+        """Targets spread over neighbouring bins; frequent values stay.
+
+        By a bin of average mass; by less where it follows another number, for rules are sharp.
+        """
         if len(self.spans.bins) < 12:
             return None
+        width = WIDTH if self.relation is None else RULED_WIDTH
         target = np.eye(self.size, dtype=np.float32)
         shares = self.marginal[self._tokens]
         target[self._tokens, self._tokens] = softened(shares, self.spans.bins, width)

@@ -15,7 +15,7 @@ import polars as pl
 from scipy.linalg import block_diag
 
 from aigc_pipeline.features.codec import Part, Subjects
-from aigc_pipeline.features.ordered import Spans, cut, order_features, softened
+from aigc_pipeline.features.ordered import RULED_WIDTH, Spans, cut, order_features, softened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -227,7 +227,7 @@ class Relation(NumberPart):
         for _, spans in self.near:
             part = slice(start, start + len(spans))
             if len(spans.bins) >= 12:
-                target[part, part] = softened(self.marginal[part], spans.bins, 0.7)
+                target[part, part] = softened(self.marginal[part], spans.bins, RULED_WIDTH)
             start += len(spans)
         return target if self.near else None
 
