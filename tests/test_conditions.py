@@ -115,7 +115,7 @@ def test_balance_is_exact_in_every_family(model: TableModel) -> None:
 @pytest.mark.parametrize(("low", "high"), [(15, 25), (40, 60), (90, 110)])
 def test_what_a_number_repeats_follows_from_it(paying, bills, low: float, high: float) -> None:
     real = bills.filter(pl.col("payment").is_between(low, high))
-    wanted = real.sample(500, seed=1, with_replacement=True).select("payment")
+    wanted = real.sample(3000, seed=1, with_replacement=True).select("payment")
     rows = paying.sample(conditions=wanted, seed=3)
     assert rows["payment"].equals(wanted["payment"])
     full = [(frame["bill"] == frame["payment"]).mean() for frame in (real, rows)]
