@@ -10,6 +10,7 @@ import pytest
 
 from aigc_pipeline.features import TableCodec
 from aigc_pipeline.features.follow import EDGES, OFFSETS, Places, offset_basis, offset_tokens
+from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.generators import autoregressive
 from aigc_pipeline.generators.autoregressive import (
     FREE_DROPOUT,
@@ -61,6 +62,23 @@ def test_what_follows_nothing_is_held_to_less(codec: TableCodec, accounts: pl.Da
     alone = accounts.select("limit").with_columns(full=pl.col("limit") > 300_000)
     free = TableCodec.fit(alone, infer_schema(alone, "accounts", SPEC), SPEC)
     assert {layout.dropout for layout in layouts(free)} == {FREE_DROPOUT}
+
+
+def test_targets_of_what_follows_are_softened_less(codec: TableCodec) -> None:
+    def own(codec: TableCodec) -> dict[str, float]:
+        """What softened targets leave to the true bin, on average, by column."""
+        found = {}
+        for number in codec.codecs:
+            if isinstance(number, NumberCodec) and (targets := number.smoothing()) is not None:
+                bins = number.first + number.spans.bins
+                found[number.columns[0]] = float(targets[bins, bins].mean())
+        return found
+
+    loose = pl.DataFrame({"amount": np.random.default_rng(0).lognormal(5, 1, 4000)})
+    free = own(TableCodec.fit(loose, infer_schema(loose, "loose", SPEC), SPEC))
+    follows = own(codec)
+    assert set(follows) <= set(MONTHS) and min(follows.values()) > 0.5
+    assert free["amount"] < 0.45
 
 
 def test_small_tables_have_more_passes_and_those_where_nothing_follows_fewer(
