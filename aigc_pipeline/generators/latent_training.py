@@ -42,7 +42,7 @@ LEAST_SHARD = 64  # rows, below which a part is not worth a thread
 # seconds at most in all.
 QUALITY = {
     "draft": (6, 1e12, 60.0),
-    "standard": (30, 7e12, 180.0),
+    "standard": (30, 7e12, 170.0),
     "high": (60, 35e12, 900.0),
 }
 
