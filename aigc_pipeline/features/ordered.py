@@ -10,7 +10,7 @@ from aigc_pipeline.features.codec import Subjects
 SEGMENTS = 24
 SPIKES = 8
 # How far targets are softened, in average bins: less where a number follows another, for rules are
-# sharp. At .7 for both `magic` has less utility, at 1 for both `default` is told from real rows.
+# sharp: at 1 for both `default` is told from real rows a little more often (AUC .547 for .541).
 WIDTH, RULED_WIDTH = 1.0, 0.7
 
 
