@@ -58,6 +58,14 @@ def test_rows_come_in_the_sources_schema(model: TableModel, telco: pl.DataFrame)
     assert rows["contract"].is_in(telco["contract"].unique().to_list()).all()
 
 
+def test_a_few_rows_have_the_shares_of_many(model: TableModel) -> None:
+    many = model.sample(50_000, seed=1)["partner"].value_counts(normalize=True).sort("partner")
+    # Independent draws deviate by ten rows each.
+    for seed in range(8):
+        few = model.sample(400, seed=seed)["partner"].value_counts().sort("partner")
+        assert (few["count"] - 400 * many["proportion"]).abs().max() <= 10
+
+
 def test_dependences_are_learned(model: TableModel) -> None:
     rows = model.sample(3000, seed=1)
     # No internet service means no online security, in the data without exception.
