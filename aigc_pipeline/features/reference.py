@@ -97,6 +97,20 @@ class Related:
     copies: tuple[Reference, ...] = ()
     near: tuple[Near, ...] = ()
 
+    @property
+    def names(self) -> set[str]:
+        """The columns it needs."""
+        references = (*self.copies, *(near.reference for near in self.near))
+        return set().union(*(reference.names for reference in references))
+
+
+def with_related(names: set[str], related: Mapping[str, Related]) -> set[str]:
+    """Columns, and all that follow them or that they follow, by however many steps."""
+    links = [{name, *told.names} for name, told in related.items()]
+    while more := set().union(*(link for link in links if link & names)) - names:
+        names = names | more
+    return names
+
 
 def find_related(
     df: pl.DataFrame, columns: list[ColumnSchema], known: Collection[str] = ()

@@ -16,7 +16,8 @@ from aigc_pipeline.features.conditions import condition_expr
 from aigc_pipeline.features.follow import Follower, find_followers
 from aigc_pipeline.features.generated import GeneratedColumn
 from aigc_pipeline.features.number import NumberCodec
-from aigc_pipeline.features.reference import find_related
+from aigc_pipeline.features.reference import find_related, with_related
+from aigc_pipeline.features.telling import find_telling
 from aigc_pipeline.schema import ColumnSchema, TableSchema, canonical_expr
 from aigc_pipeline.sources import apply_derive
 from aigc_pipeline.spec import MIN_SUBJECTS, Constraint, TableSpec, Where
@@ -55,7 +56,8 @@ class TableCodec:
 
         lead: columns that scenarios condition on; they come first, so that conditions on them are
         met by choosing among their tokens. The target follows, whose influence on all others is
-        then learned directly, and the others by rising number of tokens.
+        then learned directly, and the others by rising number of tokens. Numbers with the most
+        there can be begin with those that tell most of the target, and all related to them.
         known: columns that are given with each row to make (its parent's, the row's before it).
         max_bins: bins a numeric column; by default one per 40 rows, between 20 and 200.
         """
@@ -77,9 +79,14 @@ class TableCodec:
             first = set(known).isdisjoint(names)
             return first, leading.isdisjoint(names), spec.target not in names, tokens
 
-        groups.sort(key=place)
+        places = {group[0].name: place(group) for group in groups}
+        groups.sort(key=lambda group: places[group[0].name])
         numeric = [c for group in groups for c in group if len(group) == 1 and c.is_numeric]
         related = find_related(df, numeric, known)
+        fine = {c.name for c in numeric if places[c.name][-1] == bins} - {spec.target, *known}
+        if spec.target is not None and fine:
+            late = fine - with_related(find_telling(df, fine, spec.target), related)
+            groups.sort(key=lambda group: (*places[group[0].name], group[0].name in late))
         codecs: list[Codec] = []
         for group in groups:
             if group[0] in numeric:
