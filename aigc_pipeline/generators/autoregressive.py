@@ -43,7 +43,7 @@ FORMAT = 4
 # dropout blunts and which are learned late, a net soon learns single rows by heart. There the
 # passes are fewer, too.
 FREE_DROPOUT = 0.4
-FREE_PASSES = 0.7
+FREE_PASSES = 0.5
 EMBED = 16
 CALIBRATION = 16384
 # Hidden units a column. Wider nets learn single rows by heart before they learn the table better.
@@ -58,7 +58,7 @@ QUALITY = {
 # Rows of a table that this family passes over so often. Save in drafts, it does so up to MOST times
 # as often with smaller ones, and as little as LEAST times with larger ones, of more steps a pass.
 PASSED = 28_000
-LEAST, MOST = 0.85, 1.75
+LEAST, MOST = 0.75, 1.75
 
 
 class Autoregressive(Generator):
