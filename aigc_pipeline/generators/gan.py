@@ -27,7 +27,7 @@ PACK = 64  # rows that the critic sees at once
 SIZES = {"draft": (48, 128), "standard": (64, 256), "high": (128, 512)}
 QUALITY = {
     "draft": (600, 1.2e12, 60.0),
-    "standard": (1500, 7e12, 300.0),
+    "standard": (2000, 7e12, 300.0),
     "high": (6000, 80e12, 1800.0),
 }
 
