@@ -17,7 +17,8 @@ from torch.utils._pytree import tree_leaves
 
 from aigc_pipeline.errors import InputError
 from aigc_pipeline.features import TableCodec
-from aigc_pipeline.generators import ancestral, denoise, training
+from aigc_pipeline.generators import ancestral, autoregressive, denoise, training
+from aigc_pipeline.generators.autoregressive import quasi_random
 from aigc_pipeline.generators.diffusion_net import State
 from aigc_pipeline.generators.hardware import cpu_threads
 from aigc_pipeline.generators.keeper import Keeper
@@ -360,6 +361,21 @@ def test_threads_change_nothing(patients: pl.DataFrame, monkeypatch: pytest.Monk
             rows = model.sample(20_000, seed=1).write_csv()
         found.append(({name: w.numpy().tobytes() for name, w in weights.items()}, rows))
     assert found[0] == found[1]
+
+
+def test_calibration_keeps_to_one_thread(
+    patients: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def noted(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
+        seen.append(torch.get_num_threads())
+        return quasi_random(rows, columns, rng)
+
+    monkeypatch.setattr(autoregressive, "quasi_random", noted)
+    with cpu_threads(2):
+        fit_table(patients, TABLE, generator=DRAFT)
+    assert seen == [1]
 
 
 def test_a_saved_model_asks_for_no_gpu(

@@ -25,6 +25,7 @@ from aigc_pipeline.features.number import NumberCodec
 from aigc_pipeline.generators.ancestral import Ancestral, ruled
 from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.files import read_model, write_model
+from aigc_pipeline.generators.hardware import cpu_threads
 from aigc_pipeline.generators.network import DROPOUT, AutoregressiveNet, ColumnLayout
 from aigc_pipeline.generators.parallel import backward, cores, make_pool
 from aigc_pipeline.generators.rules import Rules, find_rules, merge
@@ -152,6 +153,7 @@ class Autoregressive(Generator):
         return history
 
     @torch.inference_mode()
+    @cpu_threads(1)  # more would round otherwise, and other rows would come of it
     def calibrate(
         self,
         marginals: list[np.ndarray],

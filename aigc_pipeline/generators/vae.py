@@ -15,6 +15,7 @@ from aigc_pipeline.generators.autoregressive import layouts, quasi_random
 from aigc_pipeline.generators.base import Draw, Generator
 from aigc_pipeline.generators.collapse import collapse_warning
 from aigc_pipeline.generators.files import read_model, write_model
+from aigc_pipeline.generators.hardware import cpu_threads
 from aigc_pipeline.generators.latent import LatentNet
 from aigc_pipeline.generators.latent_training import train_latent
 from aigc_pipeline.generators.parallel import cores, make_pool
@@ -101,6 +102,7 @@ class VAE(Generator):
         return history
 
     @torch.inference_mode()
+    @cpu_threads(1)  # more would round otherwise, and other rows would come of it
     def calibrate(self, marginals: list[np.ndarray], context: Tensor | None, seed: int) -> None:
         """Shift the head's biases until sampled rows have the training data's marginals.
 
