@@ -25,4 +25,5 @@ def find_telling(df: pl.DataFrame, names: Collection[str], target: str) -> set[s
 
     own = entropy(target)
     told = {name: own + entropy(name) - entropy(name, target) for name in names}
-    return {name for name, nats in told.items() if nats >= SHARE * max(told.values())}
+    enough = SHARE * max(told.values())
+    return {name for name, nats in told.items() if nats >= enough}
